@@ -1,0 +1,217 @@
+/** @file
+ * Grafting K networks of one structure, in place, in the caller's own memory.
+ *
+ * A graft is one operator with three choices: where from (the source of each network), how much
+ * (the share of its own weights that a layer keeps), and when. Every network reads its source's
+ * state from before this graft (paper, Algorithm 1). With K = 2 both networks come out equal.
+ */
+#ifndef GRAFT_GRAFTING_H
+#define GRAFT_GRAFTING_H
+
+#include "information.h"
+#include "status.h"
+#include "tensor.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- the plan: what carries information, and what follows what ---------------------------- */
+
+/** Which tensors of a network are layers, and which follow them. */
+typedef struct graft_plan graft_plan;
+
+/** The part that a tensor plays in a graft. The numbers never change. */
+typedef enum graft_role {
+  /** A layer with information of its own: it decides its own coefficient. */
+  GRAFT_ROLE_LAYER = 0,
+  /** Takes the coefficient of the layer that feeds it: bias, batch norm, classifier. */
+  GRAFT_ROLE_FOLLOWS = 1,
+  /** Belongs to no layer: blended half and half. */
+  GRAFT_ROLE_HALF = 2,
+  /** Left alone: counters, and whatever the caller excludes. */
+  GRAFT_ROLE_LEAVE = 3
+} graft_role;
+
+/** Why a tensor plays its part. */
+typedef enum graft_rule {
+  /** An array of three or more dimensions is a convolution. */
+  GRAFT_RULE_CONVOLUTION = 0,
+  /** A two-dimensional array that stands for itself. */
+  GRAFT_RULE_LINEAR = 1,
+  /** The first two-dimensional array after a convolution: the classifier follows it. */
+  GRAFT_RULE_CLASSIFIER = 2,
+  /** One or no dimension: follows the last layer before it. */
+  GRAFT_RULE_ORDER = 3,
+  /** One or no dimension, and no layer before it. */
+  GRAFT_RULE_NO_LAYER = 4,
+  /** A counter or another array of integers. */
+  GRAFT_RULE_INTEGER = 5,
+  /** The caller said so. */
+  GRAFT_RULE_GIVEN = 6
+} graft_rule;
+
+/** A tensor's place in a plan. */
+typedef struct graft_plan_entry {
+  size_t struct_size;
+  /** Lives as long as the plan. "" where the tensor had no name. */
+  const char *name;
+  graft_role role;
+  graft_rule rule;
+  /** The index of the tensor whose coefficient this one takes; its own for a layer. */
+  size_t feeder;
+  /** The dimension along which its filters lie. */
+  int32_t filter_axis;
+} graft_plan_entry;
+
+/**
+ * Makes the plan of a network from its tensors alone, in their order (the order of a state dict):
+ * an array of 3 or more dimensions is a convolution; the first of 2 dimensions after a
+ * convolution follows it; other 2-dimensional ones stand for themselves; 1 and 0 dimensions
+ * follow the last layer before them; integers are left alone. Names decide nothing.
+ *
+ * @param tensors `count` descriptions, `stride` bytes apart (sizeof(graft_tensor)); data unread.
+ * @param plan receives the plan; end it with graft_plan_destroy.
+ */
+graft_status graft_plan_create(const graft_tensor *tensors, size_t stride, size_t count,
+                               graft_plan **plan);
+
+/** Ends a plan. NULL is allowed. */
+void graft_plan_destroy(graft_plan *plan);
+
+/** Number of tensors in the plan; 0 for NULL. */
+size_t graft_plan_count(const graft_plan *plan);
+
+/** Tells a tensor's place. `entry->struct_size` is set by the caller. */
+graft_status graft_plan_get(const graft_plan *plan, size_t index, graft_plan_entry *entry);
+
+/**
+ * Changes a tensor's place.
+ *
+ * @param feeder for GRAFT_ROLE_FOLLOWS the index of a tensor that is a GRAFT_ROLE_LAYER;
+ *        otherwise unread. A layer that others follow cannot stop being one
+ *        (GRAFT_INVALID_STATE).
+ * @param filter_axis 0 or 1.
+ */
+graft_status graft_plan_set(graft_plan *plan, size_t index, graft_role role, size_t feeder,
+                            int32_t filter_axis);
+
+/* ---- the operator -------------------------------------------------------------------------- */
+
+/** Where a network's graft comes from. The numbers never change. */
+typedef enum graft_source {
+  /** Network k receives from network k - 1 (mod K): the paper's ring. */
+  GRAFT_SOURCE_RING = 0
+} graft_source;
+
+/** How much of its own weights a layer keeps. The numbers never change. */
+typedef enum graft_weighting {
+  /** The adaptive coefficient on the entropies of the two layers: the paper. */
+  GRAFT_WEIGHTING_ENTROPY = 0,
+  /** `constant` for every layer. 0.5 is plain averaging, 0 hands whole networks on (rotation). */
+  GRAFT_WEIGHTING_CONSTANT = 1
+} graft_weighting;
+
+/** One graft. Fill with graft_options_init, then change fields. The defaults are the paper's. */
+typedef struct graft_options {
+  size_t struct_size;
+  /** Where from. Default GRAFT_SOURCE_RING. */
+  graft_source source;
+  /** How much. Default GRAFT_WEIGHTING_ENTROPY. */
+  graft_weighting weighting;
+  /** Range of the adaptive coefficient, 0 to 1. Default 0.4; 0 is the plain average. */
+  double a;
+  /** Steepness of the adaptive coefficient, >= 0. Default 500. */
+  double c;
+  /** The coefficient of GRAFT_WEIGHTING_CONSTANT, 0 to 1. Default 0.5. */
+  double constant;
+  /** Bins of the entropy, 1 to 65536. Default 10. */
+  int64_t bins;
+  /** A filter whose l1 norm is under this counts as invalid in the report. Default 0.1. */
+  double threshold;
+  /** 1: bins and rounding of the published code (graft_information_options, graft_coefficient). */
+  int32_t compatibility;
+  /** 1: fills the report and writes no weight. Default 0. */
+  int32_t dry_run;
+  /** Threads; 0 (default) takes what OpenMP would. */
+  int32_t threads;
+  /** When: the first epoch (or step) after which a graft is due, counted from 1. Default 1. */
+  int64_t start;
+  /** When: every this many, >= 1. Default 1. */
+  int64_t every;
+  /** When: the last one after which a graft may be due; 0 (default) for no end. */
+  int64_t stop;
+} graft_options;
+
+/** Writes the defaults into the first `size` bytes of *options and sets its struct_size. */
+void graft_options_init(graft_options *options, size_t size);
+
+/**
+ * Tells whether a graft is due after epoch (or step) `index`, counted from 1:
+ * start <= index <= stop and (index - start) divisible by every.
+ */
+graft_status graft_is_due(const graft_options *options, int64_t index, int32_t *due);
+
+/** What a graft did, layer by layer and network by network. */
+typedef struct graft_report graft_report;
+
+/**
+ * Grafts K networks, in place.
+ *
+ * Everything is checked before the first weight changes: on an error no network has changed.
+ *
+ * @param plan made from tensors of the same count and ranks; NULL makes one by order.
+ * @param networks K pointers, each to `tensor_count` descriptions `stride` bytes apart, the same
+ *        shapes in the same order for every network, GRAFT_FLOAT32 (or left alone by the plan).
+ *        Networks may not share memory.
+ * @param network_count K, 1 to 64. With K = 1 nothing changes.
+ * @param options NULL for the defaults. start, every and stop are not looked at here.
+ * @param report receives a report, ended with graft_report_destroy; NULL if not wanted.
+ * @return GRAFT_SHAPE_MISMATCH names the tensor and the network; GRAFT_NOT_FINITE likewise.
+ */
+graft_status graft_apply(const graft_plan *plan, const graft_tensor *const *networks,
+                         size_t stride, size_t tensor_count, size_t network_count,
+                         const graft_options *options, graft_report **report);
+
+/* ---- the report ---------------------------------------------------------------------------- */
+
+/** One layer of one network in one graft. */
+typedef struct graft_layer_report {
+  size_t struct_size;
+  /** The layer's tensor name. Lives as long as the report. */
+  const char *name;
+  /** The layer's index among the tensors. */
+  size_t tensor;
+  /** The network that gave. */
+  size_t source;
+  /** The share of its own weights that the layer kept. */
+  double alpha;
+  /** Entropy in nats before and after this graft. */
+  double entropy_before;
+  double entropy_after;
+  /** Number of filters, and how many were invalid before and after. */
+  size_t filters;
+  size_t invalid_before;
+  size_t invalid_after;
+  /** Mean l1 norm of the layer's filters before and after. */
+  double norm_before;
+  double norm_after;
+} graft_layer_report;
+
+/** Ends a report. NULL is allowed. */
+void graft_report_destroy(graft_report *report);
+
+/** Number of layers in the report; 0 for NULL. */
+size_t graft_report_layer_count(const graft_report *report);
+
+/** Number of networks in the report; 0 for NULL. */
+size_t graft_report_network_count(const graft_report *report);
+
+/** Tells what happened to one layer of one network. `out->struct_size` is set by the caller. */
+graft_status graft_report_layer(const graft_report *report, size_t layer, size_t network,
+                                graft_layer_report *out);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

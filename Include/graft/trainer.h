@@ -1,0 +1,225 @@
+/** @file
+ * The trainer: K networks side by side, grafting each other at the end of an epoch, with
+ * distillation while they train; evaluation, progress, checkpoints.
+ */
+#ifndef GRAFT_TRAINER_H
+#define GRAFT_TRAINER_H
+
+#include "dataset.h"
+#include "distillation.h"
+#include "grafting.h"
+#include "network.h"
+#include "status.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/** K networks in training. One thread at a time may use it. */
+typedef struct graft_trainer graft_trainer;
+
+/** How the learning rate goes over the epochs. */
+typedef enum graft_schedule {
+  GRAFT_SCHEDULE_CONSTANT = 0,
+  /** Multiplied by step_factor after every step_epochs epochs. */
+  GRAFT_SCHEDULE_STEP = 1,
+  /** lr (1 + cos(pi t / epochs)) / 2, t the number of epochs done. */
+  GRAFT_SCHEDULE_COSINE = 2
+} graft_schedule;
+
+/** Who teaches, besides teachers that are given with graft_trainer_add_teacher. */
+typedef enum graft_teaching {
+  /** Only the given teachers, if any. */
+  GRAFT_TEACHING_GIVEN = 0,
+  /** The network before in the ring. */
+  GRAFT_TEACHING_PREDECESSOR = 1,
+  /** The mean of all the other networks (mutual learning). */
+  GRAFT_TEACHING_OTHERS = 2
+} graft_teaching;
+
+/** Before or after an epoch's graft. (The paper's scripts always measure before.) */
+typedef enum graft_moment { GRAFT_BEFORE = 0, GRAFT_AFTER = 1 } graft_moment;
+
+/** Fill with graft_trainer_options_init, then change fields. */
+typedef struct graft_trainer_options {
+  size_t struct_size;
+  /** Epochs in all, 1 to 1000000. Default 200. */
+  int64_t epochs;
+  /** 1 to 65536. Default 128. The last, smaller batch of an epoch is trained on too. */
+  int64_t batch_size;
+  /** Threads for the whole trainer; 0 (default) takes what OpenMP would. Same bits at any count. */
+  int32_t threads;
+  /** Momentum, weight decay, Nesterov as graft_sgd_options. Default 0.9, 5e-4, 0. */
+  double momentum;
+  double weight_decay;
+  int32_t nesterov;
+  /** Default GRAFT_SCHEDULE_STEP, every 60 epochs by 0.1 (the paper's). */
+  graft_schedule schedule;
+  int64_t step_epochs;
+  double step_factor;
+  /** The learning rate rises linearly over the steps of this many first epochs. Default 0. */
+  int64_t warmup_epochs;
+  /** Zero padding of the random crop, in pixels, 0 for none. Default 4. */
+  int64_t crop_padding;
+  /** 1 (default) flips images left to right at random. */
+  int32_t flip;
+  /** 1 grafts after the epochs that `graft` says; 0 (default) does not. */
+  int32_t grafting;
+  /** Who teaches. Default GRAFT_TEACHING_GIVEN. */
+  graft_teaching teaching;
+  /** When networks are evaluated, relative to the epoch's graft. Default GRAFT_AFTER. */
+  graft_moment evaluate;
+  /** When the trainer saves on its own, relative to the epoch's graft. Default GRAFT_AFTER. */
+  graft_moment save;
+  /** Saves after every this many epochs; 0 (default) never. Needs `directory`. */
+  int64_t save_every;
+  /** Where to save. Copied. NULL (default) for nowhere. */
+  const char *directory;
+} graft_trainer_options;
+
+/** Writes the defaults into the first `size` bytes of *options and sets its struct_size. */
+void graft_trainer_options_init(graft_trainer_options *options, size_t size);
+
+/**
+ * Makes a trainer.
+ *
+ * @param options, graft, distillation each NULL for the defaults; copied. graft->threads and
+ *        distillation->threads are not used: the trainer's are.
+ * @param train the training set, at least one image. @param test NULL for no evaluation.
+ *        Both are held until graft_trainer_destroy.
+ */
+graft_status graft_trainer_create(const graft_trainer_options *options,
+                                  const graft_options *graft,
+                                  const graft_distillation_options *distillation,
+                                  const graft_dataset *train, const graft_dataset *test,
+                                  graft_trainer **trainer);
+
+/** Ends a trainer. NULL is allowed. */
+void graft_trainer_destroy(graft_trainer *trainer);
+
+/** What is a network's own. Fill with graft_member_options_init, then change fields. */
+typedef struct graft_member_options {
+  size_t struct_size;
+  /** Data order, crops and flips. Default 0. */
+  uint64_t seed;
+  /** The schedule's start, > 0. Default 0.1. */
+  double learning_rate;
+} graft_member_options;
+
+/** Writes the defaults into the first `size` bytes of *options and sets its struct_size. */
+void graft_member_options_init(graft_member_options *options, size_t size);
+
+/**
+ * Adds a network to train; the first added is network 0. It is trained in place: its handle shows
+ * the weights at any time between calls. At most 64; when grafting, all of one structure.
+ */
+graft_status graft_trainer_add(graft_trainer *trainer, graft_network *network,
+                               const graft_member_options *options);
+
+/** Adds a teacher, of any structure; it is run in evaluation and never changed. At most 64. */
+graft_status graft_trainer_add_teacher(graft_trainer *trainer, graft_network *teacher);
+
+/** What a trainer is doing. */
+typedef enum graft_phase {
+  /** A batch has been trained on by every network. */
+  GRAFT_PHASE_TRAINING = 0,
+  /** A part of the test set has been evaluated. */
+  GRAFT_PHASE_EVALUATION = 1,
+  /** The epoch's graft is done; graft_trainer_graft_report has it. */
+  GRAFT_PHASE_GRAFT = 2,
+  /** The epoch is over, its records are there, and it has been saved if it had to be. */
+  GRAFT_PHASE_EPOCH = 3
+} graft_phase;
+
+/** What a progress callback is told. */
+typedef struct graft_progress {
+  size_t struct_size;
+  graft_phase phase;
+  /** From 1. */
+  int64_t epoch;
+  int64_t epochs;
+  /** Steps done in this phase of this epoch, and how many there are. */
+  int64_t step;
+  int64_t steps;
+  /** Mean training loss of the epoch so far, over all networks. */
+  double loss;
+  /** Training images a second over this run so far, all networks together. */
+  double images_per_second;
+  /** Seconds since this run began, and an estimate of those to come. */
+  double seconds;
+  double seconds_left;
+} graft_progress;
+
+/**
+ * Called on the thread that called graft_trainer_run. Returns 0 to go on, anything else to stop:
+ * the run then returns GRAFT_CANCELLED. May save, read records and weights; may not run or
+ * destroy the trainer (GRAFT_INVALID_STATE). Must not throw through the library.
+ */
+typedef int32_t (*graft_callback)(const graft_progress *progress, void *user_data);
+
+/**
+ * Trains until all epochs are done. After GRAFT_CANCELLED, or an error in saving, a further call
+ * goes on where this one stopped, to the same bits as a run that was never stopped.
+ *
+ * @param callback NULL if not wanted. @param user_data handed to it as it is.
+ * @return GRAFT_NOT_FINITE where a loss becomes NaN or infinite; the message names network,
+ *         epoch and batch.
+ */
+graft_status graft_trainer_run(graft_trainer *trainer, graft_callback callback, void *user_data);
+
+/** Number of whole epochs done. 0 for NULL. */
+int64_t graft_trainer_epochs_done(const graft_trainer *trainer);
+
+/** A network's results of one epoch. */
+typedef struct graft_epoch_record {
+  size_t struct_size;
+  int64_t epoch;
+  double learning_rate;
+  /** Means over the epoch's batches, in training mode. Accuracy is a share, 0 to 1. */
+  double train_loss;
+  double train_accuracy;
+  /** Over the test set, in evaluation mode; NaN where there is none. */
+  double test_loss;
+  double test_accuracy;
+  /** Whether the test figures were taken before or after the epoch's graft. */
+  graft_moment evaluated;
+  /** 1 if a graft was due after this epoch. */
+  int32_t grafted;
+  /** Wall-clock seconds of the epoch, all networks together. */
+  double seconds;
+} graft_epoch_record;
+
+/** Tells the record of a finished epoch, from 1. `record->struct_size` is set by the caller. */
+graft_status graft_trainer_record(const graft_trainer *trainer, int64_t epoch, size_t network,
+                                  graft_epoch_record *record);
+
+/**
+ * Gives the report of the graft after `epoch`; GRAFT_INVALID_ARGUMENT if there was none. A copy,
+ * ended with graft_report_destroy.
+ */
+graft_status graft_trainer_graft_report(const graft_trainer *trainer, int64_t epoch,
+                                        graft_report **report);
+
+/** Loss and accuracy (0 to 1) of a network on a data set, in evaluation mode. */
+graft_status graft_evaluate(graft_network *network, const graft_dataset *dataset,
+                            int64_t batch_size, double *loss, double *accuracy);
+
+/**
+ * Saves everything that a run needs to go on: a directory with network-0.safetensors, ... (each a
+ * PyTorch state_dict), trainer.safetensors (momentum), and manifest.json (position, records,
+ * settings, checksums). It is written beside and renamed as a whole: what stood there before stays
+ * until the new one is complete.
+ */
+graft_status graft_trainer_save(const graft_trainer *trainer, const char *directory);
+
+/**
+ * Loads what graft_trainer_save wrote into a trainer that was made with the same options, the
+ * same networks and the same data. The weights of its networks are replaced. On an error nothing
+ * has changed. GRAFT_SHAPE_MISMATCH names what differs.
+ */
+graft_status graft_trainer_load(graft_trainer *trainer, const char *directory);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

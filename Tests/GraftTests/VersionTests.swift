@@ -1,0 +1,2 @@
+import Graft
+import Testing
