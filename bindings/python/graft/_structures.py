@@ -1,0 +1,397 @@
+"""The C interface's structs and enumerations, as Include/graft/*.h lays them out.
+
+One class a struct, fields in the header's order; a test compares every size and offset with what
+the C compiler says.
+"""
+
+from __future__ import annotations
+
+from ctypes import (
+    CFUNCTYPE,
+    POINTER,
+    Structure,
+    c_char_p,
+    c_double,
+    c_int32,
+    c_int64,
+    c_size_t,
+    c_uint32,
+    c_uint64,
+    c_void_p,
+    sizeof,
+)
+from enum import IntEnum
+
+MAX_RANK = 8
+
+
+class DType(IntEnum):
+    """graft_dtype: the type of an array's elements."""
+
+    FLOAT32 = 0
+    FLOAT64 = 1
+    FLOAT16 = 2
+    BFLOAT16 = 3
+    INT64 = 4
+
+
+class Split(IntEnum):
+    """graft_split: which part of a data set."""
+
+    TRAIN = 0
+    TEST = 1
+
+
+class Role(IntEnum):
+    """graft_role: the part that a tensor plays in a graft."""
+
+    LAYER = 0
+    FOLLOWS = 1
+    HALF = 2
+    LEAVE = 3
+
+
+class Rule(IntEnum):
+    """graft_rule: why a tensor plays its part."""
+
+    CONVOLUTION = 0
+    LINEAR = 1
+    CLASSIFIER = 2
+    ORDER = 3
+    NO_LAYER = 4
+    INTEGER = 5
+    GIVEN = 6
+
+
+class Source(IntEnum):
+    """graft_source: where a network's graft comes from."""
+
+    RING = 0
+
+
+class Weighting(IntEnum):
+    """graft_weighting: how much of its own weights a layer keeps."""
+
+    ENTROPY = 0
+    CONSTANT = 1
+
+
+class Shortcut(IntEnum):
+    """graft_shortcut: how a residual block changes the number of channels."""
+
+    A = 0
+    B = 1
+
+
+class Pooling(IntEnum):
+    """graft_pooling: how a pooling layer summarises its window."""
+
+    MAX = 0
+    AVERAGE = 1
+
+
+class Mode(IntEnum):
+    """graft_mode: which statistics batch norm uses."""
+
+    EVALUATION = 0
+    TRAINING = 1
+
+
+class Schedule(IntEnum):
+    """graft_schedule: how the learning rate goes over the epochs."""
+
+    CONSTANT = 0
+    STEP = 1
+    COSINE = 2
+
+
+class Teaching(IntEnum):
+    """graft_teaching: who teaches, besides given teachers."""
+
+    GIVEN = 0
+    PREDECESSOR = 1
+    OTHERS = 2
+
+
+class Moment(IntEnum):
+    """graft_moment: before or after an epoch's graft."""
+
+    BEFORE = 0
+    AFTER = 1
+
+
+class Phase(IntEnum):
+    """graft_phase: what a trainer is doing."""
+
+    TRAINING = 0
+    EVALUATION = 1
+    GRAFT = 2
+    EPOCH = 3
+
+
+class Sized(Structure):
+    """A struct that begins with its own size, which is set on construction."""
+
+    def __init__(self, **fields: object) -> None:
+        super().__init__(struct_size=sizeof(type(self)), **fields)
+
+
+class Tensor(Sized):
+    """graft_tensor"""
+
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("name", c_char_p),
+        ("data", c_void_p),
+        ("dtype", c_uint32),
+        ("rank", c_int32),
+        ("shape", POINTER(c_int64)),
+        ("strides", POINTER(c_int64)),
+    ]
+
+
+class InformationOptions(Sized):
+    """graft_information_options"""
+
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("bins", c_int64),
+        ("compatibility", c_int32),
+        ("filter_axis", c_int32),
+        ("threads", c_int32),
+    ]
+
+
+class DistillationOptions(Sized):
+    """graft_distillation_options"""
+
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("temperature", c_double),
+        ("label_weight", c_double),
+        ("distillation_weight", c_double),
+        ("threads", c_int32),
+    ]
+
+
+class PlanEntry(Sized):
+    """graft_plan_entry"""
+
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("name", c_char_p),
+        ("role", c_uint32),
+        ("rule", c_uint32),
+        ("feeder", c_size_t),
+        ("filter_axis", c_int32),
+    ]
+
+
+class GraftOptions(Sized):
+    """graft_options"""
+
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("source", c_uint32),
+        ("weighting", c_uint32),
+        ("a", c_double),
+        ("c", c_double),
+        ("constant", c_double),
+        ("bins", c_int64),
+        ("threshold", c_double),
+        ("compatibility", c_int32),
+        ("dry_run", c_int32),
+        ("threads", c_int32),
+        ("start", c_int64),
+        ("every", c_int64),
+        ("stop", c_int64),
+    ]
+
+
+class LayerReport(Sized):
+    """graft_layer_report"""
+
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("name", c_char_p),
+        ("tensor", c_size_t),
+        ("source", c_size_t),
+        ("alpha", c_double),
+        ("entropy_before", c_double),
+        ("entropy_after", c_double),
+        ("filters", c_size_t),
+        ("invalid_before", c_size_t),
+        ("invalid_after", c_size_t),
+        ("norm_before", c_double),
+        ("norm_after", c_double),
+    ]
+
+
+class DatasetInfo(Sized):
+    """graft_dataset_info"""
+
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("count", c_int64),
+        ("channels", c_int64),
+        ("height", c_int64),
+        ("width", c_int64),
+        ("classes", c_int64),
+    ]
+
+
+class ResnetOptions(Sized):
+    """graft_resnet_options"""
+
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("depth", c_int64),
+        ("classes", c_int64),
+        ("channels", c_int64),
+        ("height", c_int64),
+        ("width", c_int64),
+        ("base_filters", c_int64),
+        ("shortcut", c_uint32),
+        ("negative_slope", c_double),
+        ("seed", c_uint64),
+    ]
+
+
+class ConvolutionOptions(Sized):
+    """graft_convolution_options"""
+
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("filters", c_int64),
+        ("kernel_height", c_int64),
+        ("kernel_width", c_int64),
+        ("stride_height", c_int64),
+        ("stride_width", c_int64),
+        ("padding_height", c_int64),
+        ("padding_width", c_int64),
+        ("dilation_height", c_int64),
+        ("dilation_width", c_int64),
+        ("groups", c_int64),
+        ("bias", c_int32),
+    ]
+
+
+class SgdOptions(Sized):
+    """graft_sgd_options"""
+
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("learning_rate", c_double),
+        ("momentum", c_double),
+        ("weight_decay", c_double),
+        ("nesterov", c_int32),
+    ]
+
+
+class TrainerOptions(Sized):
+    """graft_trainer_options"""
+
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("epochs", c_int64),
+        ("batch_size", c_int64),
+        ("threads", c_int32),
+        ("momentum", c_double),
+        ("weight_decay", c_double),
+        ("nesterov", c_int32),
+        ("schedule", c_uint32),
+        ("step_epochs", c_int64),
+        ("step_factor", c_double),
+        ("warmup_epochs", c_int64),
+        ("crop_padding", c_int64),
+        ("flip", c_int32),
+        ("grafting", c_int32),
+        ("teaching", c_uint32),
+        ("evaluate", c_uint32),
+        ("save", c_uint32),
+        ("save_every", c_int64),
+        ("directory", c_char_p),
+    ]
+
+
+class MemberOptions(Sized):
+    """graft_member_options"""
+
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("seed", c_uint64),
+        ("learning_rate", c_double),
+    ]
+
+
+class Progress(Sized):
+    """graft_progress"""
+
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("phase", c_uint32),
+        ("epoch", c_int64),
+        ("epochs", c_int64),
+        ("step", c_int64),
+        ("steps", c_int64),
+        ("loss", c_double),
+        ("images_per_second", c_double),
+        ("seconds", c_double),
+        ("seconds_left", c_double),
+    ]
+
+
+class EpochRecord(Sized):
+    """graft_epoch_record"""
+
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("epoch", c_int64),
+        ("learning_rate", c_double),
+        ("train_loss", c_double),
+        ("train_accuracy", c_double),
+        ("test_loss", c_double),
+        ("test_accuracy", c_double),
+        ("evaluated", c_uint32),
+        ("grafted", c_int32),
+        ("seconds", c_double),
+    ]
+
+
+#: graft_callback
+Callback = CFUNCTYPE(c_int32, POINTER(Progress), c_void_p)
+
+#: Name in the headers of every struct above.
+STRUCTS: dict[str, type[Sized]] = {
+    "graft_tensor": Tensor,
+    "graft_information_options": InformationOptions,
+    "graft_distillation_options": DistillationOptions,
+    "graft_plan_entry": PlanEntry,
+    "graft_options": GraftOptions,
+    "graft_layer_report": LayerReport,
+    "graft_dataset_info": DatasetInfo,
+    "graft_resnet_options": ResnetOptions,
+    "graft_convolution_options": ConvolutionOptions,
+    "graft_sgd_options": SgdOptions,
+    "graft_trainer_options": TrainerOptions,
+    "graft_member_options": MemberOptions,
+    "graft_progress": Progress,
+    "graft_epoch_record": EpochRecord,
+}
+
+#: Name in the headers of every enumeration above, and the prefix of its values.
+ENUMERATIONS: dict[str, tuple[type[IntEnum], str]] = {
+    "graft_dtype": (DType, "GRAFT_"),
+    "graft_split": (Split, "GRAFT_SPLIT_"),
+    "graft_role": (Role, "GRAFT_ROLE_"),
+    "graft_rule": (Rule, "GRAFT_RULE_"),
+    "graft_source": (Source, "GRAFT_SOURCE_"),
+    "graft_weighting": (Weighting, "GRAFT_WEIGHTING_"),
+    "graft_shortcut": (Shortcut, "GRAFT_SHORTCUT_"),
+    "graft_pooling": (Pooling, "GRAFT_POOLING_"),
+    "graft_mode": (Mode, "GRAFT_"),
+    "graft_schedule": (Schedule, "GRAFT_SCHEDULE_"),
+    "graft_teaching": (Teaching, "GRAFT_TEACHING_"),
+    "graft_moment": (Moment, "GRAFT_"),
+    "graft_phase": (Phase, "GRAFT_PHASE_"),
+}
