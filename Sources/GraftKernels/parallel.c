@@ -1,6 +1,8 @@
 #include "graft_parallel.h"
 
 #ifdef _OPENMP
+#include <stdatomic.h>
+
 /* Declared here because clang of the Swift toolchain does not have omp.h on its path. */
 extern int omp_get_max_threads(void);
 extern int omp_get_thread_num(void);
@@ -25,7 +27,13 @@ void gk_parallel_for(int threads, int64_t tiles, gk_tile work, void *context) {
     return;
   }
 #ifdef _OPENMP
-#pragma omp parallel for num_threads(threads) schedule(dynamic, 1)
-  for (int64_t tile = 0; tile < tiles; ++tile) work(context, tile, omp_get_thread_num());
+  /* Tiles are handed out here: clang's code for schedule(dynamic) calls __kmpc_dispatch_deinit,
+   * which the libomp of Debian 12 does not have. */
+  _Atomic int64_t next = 0;
+#pragma omp parallel num_threads(threads)
+  {
+    int worker = omp_get_thread_num();
+    for (int64_t tile; (tile = atomic_fetch_add(&next, 1)) < tiles;) work(context, tile, worker);
+  }
 #endif
 }
