@@ -37,5 +37,5 @@ private let statusNames: [StaticString] = [
 public func graft_status_name(_ status: graft_status) -> UnsafePointer<CChar>? {
   let index = Int(status.rawValue)
   let name: StaticString = statusNames.indices.contains(index) ? statusNames[index] : "unknown"
-  return UnsafeRawPointer(name.utf8Start).assumingMemoryBound(to: CChar.self)
+  return name.chars
 }

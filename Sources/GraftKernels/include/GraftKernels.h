@@ -2,8 +2,14 @@
 #ifndef GRAFT_KERNELS_H
 #define GRAFT_KERNELS_H
 
+#include "graft_convolution.h"
+#include "graft_elementwise.h"
+#include "graft_instructions.h"
+#include "graft_linear.h"
 #include "graft_memory.h"
 #include "graft_message.h"
+#include "graft_norm.h"
 #include "graft_parallel.h"
+#include "graft_pooling.h"
 
 #endif

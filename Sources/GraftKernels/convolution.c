@@ -1,0 +1,110 @@
+/* Drivers of the convolution: they cut the work into tiles whose size depends on shapes alone. */
+#include <string.h>
+
+#include "tiles.h"
+
+/* An image's output gradient is copied as a whole where it takes no more floats than this. */
+#define WHOLE_LIMIT 65536
+
+static void backward_layout(const gk_convolution *s, gk_backward_job *job) {
+  gk_halo(s->height, s->out_height, s->kernel_height, s->stride_height, s->padding_height,
+          s->dilation_height, 0, &job->halo_top, &job->halo_bottom);
+  gk_halo(s->width, s->out_width, s->kernel_width, s->stride_width, s->padding_width,
+          s->dilation_width, 1, &job->halo_left, &job->halo_right);
+  int64_t row = (job->halo_left + s->out_width + job->halo_right) * (s->filters / s->groups);
+  job->whole = row * (job->halo_top + s->out_height + job->halo_bottom) <= WHOLE_LIMIT;
+}
+
+size_t gk_convolution_scratch_size(const gk_convolution *s) {
+  gk_backward_job job;
+  backward_layout(s, &job);
+  int64_t row = (job.halo_left + s->out_width + job.halo_right) * (s->filters / s->groups);
+  int64_t span = gk_band(s) + (s->kernel_height - 1) * s->dilation_height;
+  int64_t rows = job.whole ? job.halo_top + s->out_height + job.halo_bottom : span;
+  int64_t x = gk_in_rows(s, gk_band(s)) * gk_in_width(s) * (s->channels / s->groups);
+  return (size_t)(gk_ceil_div(row * rows + x + 2 * GK_SLACK, 16) * 16);
+}
+
+/* Each chunk's weight gradients and, behind them, its bias gradients. */
+static int64_t partial_stride(const gk_convolution *s) {
+  return gk_ceil_div(gk_weight_panels(s) + s->filters, 16) * 16;
+}
+
+size_t gk_convolution_partial_size(const gk_convolution *s) {
+  return (size_t)(gk_chunks(s) * partial_stride(s));
+}
+
+static int64_t bands(const gk_convolution *s) { return gk_ceil_div(s->out_height, gk_band(s)); }
+
+int64_t gk_convolution_tiles(const gk_convolution *s) { return s->n * bands(s); }
+
+void gk_convolution_forward(const gk_convolution *s, int threads, gk_view in, const float *packed,
+                            const float *bias, float *out, float *statistics, float *scratch) {
+  gk_runs runs;
+  gk_forward_runs(s, &runs);
+  gk_forward_job job = {s,          in,      packed,
+                        bias,       out,     statistics,
+                        scratch,    (int64_t)gk_convolution_scratch_size(s),
+                        gk_band(s), bands(s), &runs};
+  gk_parallel_for(threads, gk_convolution_tiles(s), gk_tiles_here()->convolution_forward, &job);
+}
+
+/* ---- joining the chunks' gradients, in their order ---- */
+
+typedef struct join_job {
+  const gk_convolution *shape;
+  const float *partial;
+  float *weights, *bias;
+} join_job;
+
+static void join_tile(void *context, int64_t tile, int worker) {
+  const join_job *job = context;
+  const gk_convolution *s = job->shape;
+  (void)worker;
+  int64_t stride = partial_stride(s), chunks = gk_chunks(s);
+  int64_t channels = s->channels / s->groups, filters = s->filters / s->groups;
+  int64_t kernel = s->kernel_height * s->kernel_width, padded = gk_padded(filters);
+  int64_t group = tile / gk_ceil_div(padded, GK_PANEL);
+  int64_t lane = tile % gk_ceil_div(padded, GK_PANEL) * GK_PANEL;
+  int64_t width = gk_panel_width(lane, padded);
+  const float *from = job->partial + group * padded * channels * kernel + lane * channels * kernel;
+  for (int64_t t = 0; t < kernel; ++t) {
+    for (int64_t c = 0; c < channels; ++c, from += width) {
+      float sums[GK_PANEL] = {0};
+      for (int64_t chunk = 0; chunk < chunks; ++chunk)
+        for (int64_t i = 0; i < width; ++i) sums[i] += from[chunk * stride + i];
+      for (int64_t i = 0; i < gk_min(width, filters - lane); ++i)
+        job->weights[((group * filters + lane + i) * channels + c) * kernel + t] = sums[i];
+    }
+  }
+}
+
+void gk_convolution_backward(const gk_convolution *s, int threads, gk_view in,
+                             gk_gradient_view gradient, const float *packed_backward,
+                             float *input_gradient, int accumulate, float *weights_gradient,
+                             float *bias_gradient, float *partial, float *scratch) {
+  gk_runs runs;
+  gk_forward_runs(s, &runs);
+  gk_backward_job job;
+  memset(&job, 0, sizeof job);
+  job.shape = s, job.in = in, job.gradient = gradient, job.packed = packed_backward;
+  job.input_gradient = input_gradient, job.accumulate = accumulate;
+  job.want_bias = bias_gradient != NULL;
+  job.partial = partial, job.partial_stride = partial_stride(s);
+  job.weight_size = gk_weight_panels(s);
+  job.scratch = scratch, job.scratch_stride = (int64_t)gk_convolution_scratch_size(s);
+  job.chunk_images = gk_chunk_images(s);
+  job.runs = &runs;
+  backward_layout(s, &job);
+  gk_parallel_for(threads, gk_chunks(s), gk_tiles_here()->convolution_backward, &job);
+
+  join_job join = {s, partial, weights_gradient, bias_gradient};
+  int64_t panels = s->groups * gk_ceil_div(gk_padded(s->filters / s->groups), GK_PANEL);
+  gk_parallel_for(threads, panels, join_tile, &join);
+  for (int64_t f = 0; bias_gradient != NULL && f < s->filters; ++f) {
+    float sum = 0;
+    for (int64_t chunk = 0; chunk < gk_chunks(s); ++chunk)
+      sum += partial[chunk * job.partial_stride + job.weight_size + f];
+    bias_gradient[f] = sum;
+  }
+}

@@ -1,0 +1,54 @@
+/* Weights as the convolution's tiles want them: for each panel of filters, [k][panel width]. */
+#include <string.h>
+
+#include "convolution_plan.h"
+
+size_t gk_convolution_packed_size(const gk_convolution *s) { return (size_t)gk_weight_panels(s); }
+
+size_t gk_convolution_packed_backward_size(const gk_convolution *s) {
+  return (size_t)(s->groups * gk_padded(s->channels / s->groups) * (s->filters / s->groups) *
+                  s->kernel_height * s->kernel_width);
+}
+
+void gk_convolution_pack(const gk_convolution *s, const float *weights, float *packed) {
+  int64_t channels = s->channels / s->groups, filters = s->filters / s->groups;
+  int64_t kernel = s->kernel_height * s->kernel_width, padded = gk_padded(filters);
+  for (int64_t g = 0; g < s->groups; ++g) {
+    for (int64_t lane = 0; lane < padded; lane += GK_PANEL) {
+      int64_t width = gk_panel_width(lane, padded);
+      for (int64_t t = 0; t < kernel; ++t)
+        for (int64_t c = 0; c < channels; ++c)
+          for (int64_t i = 0; i < width; ++i, ++packed)
+            *packed = lane + i < filters
+                          ? weights[((g * filters + lane + i) * channels + c) * kernel + t]
+                          : 0;
+    }
+  }
+}
+
+void gk_convolution_pack_backward(const gk_convolution *s, const float *weights, float *packed) {
+  int64_t channels = s->channels / s->groups, filters = s->filters / s->groups;
+  int64_t kernel = s->kernel_height * s->kernel_width, padded = gk_padded(channels);
+  for (int64_t g = 0; g < s->groups; ++g) {
+    for (int64_t py = 0; py < s->stride_height; ++py) {
+      gk_axis_taps ty;
+      gk_phase_taps(s->kernel_height, s->stride_height, s->padding_height, s->dilation_height, py, &ty);
+      for (int64_t px = 0; px < s->stride_width; ++px) {
+        gk_axis_taps tx;
+        gk_phase_taps(s->kernel_width, s->stride_width, s->padding_width, s->dilation_width, px, &tx);
+        for (int64_t lane = 0; lane < padded; lane += GK_PANEL) {
+          int64_t width = gk_panel_width(lane, padded);
+          for (int64_t y = 0; y < ty.count; ++y)
+            for (int64_t x = 0; x < tx.count; ++x) {
+              int64_t t = ty.tap[y] * s->kernel_width + tx.tap[x];
+              for (int64_t f = 0; f < filters; ++f)
+                for (int64_t i = 0; i < width; ++i, ++packed)
+                  *packed = lane + i < channels
+                                ? weights[((g * filters + f) * channels + lane + i) * kernel + t]
+                                : 0;
+            }
+        }
+      }
+    }
+  }
+}

@@ -1,0 +1,116 @@
+/* How a convolution is cut into tiles, panels and runs. Internal to the kernels.
+ *
+ * Filters are taken in panels of 32 (the last one of a group may be 16), zero-padded, so that a
+ * panel's weights lie as [k][panel width]. k counts an output pixel's inputs in runs: a run is
+ * contiguous in the padded rows that a tile has copied, kernel_width * channels long (for a dilated
+ * kernel one run a tap, channels long). Results never depend on a processor's vector width or on the
+ * number of threads: both only decide how many lanes and tiles are worked on at once. */
+#ifndef GRAFT_CONVOLUTION_PLAN_H
+#define GRAFT_CONVOLUTION_PLAN_H
+
+#include "graft_convolution.h"
+
+#define GK_PANEL 32
+#define GK_MAX_RUNS (GK_MAX_KERNEL * GK_MAX_KERNEL)
+/* Floats that a tile may read past the last row it has copied: three pixels of a quad that is cut
+ * by the row's end, and a panel's lanes. */
+#define GK_SLACK 64
+
+static inline int64_t gk_min(int64_t a, int64_t b) { return a < b ? a : b; }
+static inline int64_t gk_max(int64_t a, int64_t b) { return a > b ? a : b; }
+static inline int64_t gk_ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+/* Lanes of a group's panels: a multiple of 16. */
+static inline int64_t gk_padded(int64_t channels) { return gk_ceil_div(channels, 16) * 16; }
+
+/* Width of the panel that starts at `lane`. */
+static inline int64_t gk_panel_width(int64_t lane, int64_t padded) {
+  return gk_min(GK_PANEL, padded - lane);
+}
+
+/* A set of runs. */
+typedef struct gk_runs {
+  int64_t count, length;       /* runs, and floats in each */
+  int64_t offset[GK_MAX_RUNS]; /* from a pixel's base, in floats */
+} gk_runs;
+
+/* Rows of the input that `rows` rows of output need, and their padded width. */
+static inline int64_t gk_in_rows(const gk_convolution *s, int64_t rows) {
+  return (rows - 1) * s->stride_height + (s->kernel_height - 1) * s->dilation_height + 1;
+}
+static inline int64_t gk_in_width(const gk_convolution *s) {
+  return (gk_ceil_div(s->out_width, 4) * 4 - 1) * s->stride_width +
+         (s->kernel_width - 1) * s->dilation_width + 1;
+}
+
+/* Rows of output in a forward tile (and in a backward band): about 8192 floats of input. */
+static inline int64_t gk_band(const gk_convolution *s) {
+  int64_t row = gk_in_width(s) * (s->channels / s->groups);
+  int64_t rows = 8192 / gk_max(1, row * s->stride_height);
+  return gk_max(1, gk_min(rows, s->out_height));
+}
+
+static inline void gk_forward_runs(const gk_convolution *s, gk_runs *runs) {
+  int64_t channels = s->channels / s->groups, row = gk_in_width(s) * channels;
+  int merged = s->dilation_width == 1;
+  int64_t per_row = merged ? 1 : s->kernel_width;
+  runs->count = 0;
+  runs->length = merged ? s->kernel_width * channels : channels;
+  for (int64_t ky = 0; ky < s->kernel_height; ++ky)
+    for (int64_t i = 0; i < per_row; ++i)
+      runs->offset[runs->count++] =
+          ky * s->dilation_height * row + i * s->dilation_width * channels;
+}
+
+/* ---- backward to the input ----
+ * Input pixel i gets its gradient from output pixels o with o * stride = i + padding - k * dilation.
+ * For the pixels of one phase (i mod stride) that is a plain convolution over the output's gradient
+ * with those taps k whose remainder fits; taps are taken in descending order, so that their offsets
+ * ascend. */
+typedef struct gk_axis_taps {
+  int64_t count;
+  int64_t tap[GK_MAX_KERNEL];
+  int64_t offset[GK_MAX_KERNEL]; /* o - i / stride, ascending */
+} gk_axis_taps;
+
+static inline void gk_phase_taps(int64_t kernel, int64_t stride, int64_t padding, int64_t dilation,
+                                 int64_t phase, gk_axis_taps *taps) {
+  taps->count = 0;
+  for (int64_t k = kernel - 1; k >= 0; --k) {
+    int64_t at = phase + padding - k * dilation;
+    if (((at % stride) + stride) % stride != 0) continue;
+    taps->tap[taps->count] = k;
+    taps->offset[taps->count++] = at / stride;
+  }
+}
+
+/* Halo of the output's gradient on one axis: rows (columns) that are read before 0 and past the end. */
+static inline void gk_halo(int64_t in, int64_t out, int64_t kernel, int64_t stride, int64_t padding,
+                           int64_t dilation, int64_t quads, int64_t *before, int64_t *after) {
+  *before = *after = 0;
+  for (int64_t phase = 0; phase < stride; ++phase) {
+    gk_axis_taps taps;
+    gk_phase_taps(kernel, stride, padding, dilation, phase, &taps);
+    if (taps.count == 0 || phase >= in) continue;
+    int64_t last = gk_ceil_div(in - phase, stride) - 1;
+    if (quads) last = gk_ceil_div(last + 1, 4) * 4 - 1;
+    *before = gk_max(*before, -taps.offset[0]);
+    *after = gk_max(*after, last + taps.offset[taps.count - 1] - (out - 1));
+  }
+}
+
+/* Images in a chunk of the backward pass, and the number of chunks: as many as 32 while their weight
+ * gradients stay under 32 MiB together. Depends on shapes alone. */
+static inline int64_t gk_weight_panels(const gk_convolution *s) {
+  return s->groups * gk_padded(s->filters / s->groups) * (s->channels / s->groups) *
+         s->kernel_height * s->kernel_width;
+}
+static inline int64_t gk_chunk_images(const gk_convolution *s) {
+  int64_t most = gk_max(2, gk_min(32, (8 << 20) / gk_max(1, gk_weight_panels(s))));
+  return gk_ceil_div(s->n, most);
+}
+static inline int64_t gk_chunks(const gk_convolution *s) {
+  return gk_ceil_div(s->n, gk_chunk_images(s));
+}
+
+#endif

@@ -1,0 +1,69 @@
+/* Convolution over images that lie as N x H x W x C ("channels last"), float32.
+ *
+ * A kernel reads its input through a view that applies what comes before it (a batch norm's scale
+ * and shift, a rectifier) while it copies a few padded rows into scratch memory: batch norm and
+ * rectifier never make a pass over memory of their own. Backward, the gradient is read through a
+ * view likewise. */
+#ifndef GRAFT_CONVOLUTION_H
+#define GRAFT_CONVOLUTION_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* value[c] = rectify(scale[c] * x[c] + shift[c]), rectify(v) = v > 0 ? v : slope * v. */
+typedef struct gk_view {
+  const float *x;     /* N x H x W x C */
+  const float *scale; /* C, or NULL for 1 and 0 */
+  const float *shift;
+  float slope; /* 1 for no rectifier */
+} gk_view;
+
+/* The gradient of the loss with respect to x above, given the one with respect to value:
+ * m = g * (scale x + shift > 0 ? 1 : slope), and then a[c] m + b[c] x + c[c] where a is not NULL
+ * (a batch norm backward, whose sums over the batch are in a, b, c), else scale m = m. */
+typedef struct gk_gradient_view {
+  const float *g; /* N x H x W x C */
+  gk_view value;  /* x may be NULL where there is neither rectifier nor a */
+  const float *a, *b, *c;
+} gk_gradient_view;
+
+typedef struct gk_convolution {
+  int64_t n, height, width, channels;       /* input */
+  int64_t out_height, out_width, filters;   /* output */
+  int64_t kernel_height, kernel_width;      /* at most GK_MAX_KERNEL */
+  int64_t stride_height, stride_width;
+  int64_t padding_height, padding_width;
+  int64_t dilation_height, dilation_width;
+  int64_t groups;
+} gk_convolution;
+
+#define GK_MAX_KERNEL 31
+
+/* Sizes, in floats, of what the caller provides. */
+size_t gk_convolution_packed_size(const gk_convolution *s);          /* weights, forward */
+size_t gk_convolution_packed_backward_size(const gk_convolution *s); /* weights, backward */
+size_t gk_convolution_scratch_size(const gk_convolution *s);         /* for each worker */
+size_t gk_convolution_partial_size(const gk_convolution *s);         /* all chunks of gradients */
+
+/* Forward tiles, each an image's band of rows; each leaves 2 x filters floats of statistics. */
+int64_t gk_convolution_tiles(const gk_convolution *s);
+
+/* Repacks weights, filters x channels/groups x kernel, for the kernels. */
+void gk_convolution_pack(const gk_convolution *s, const float *weights, float *packed);
+void gk_convolution_pack_backward(const gk_convolution *s, const float *weights, float *packed);
+
+/* out = in * weights + bias. bias may be NULL. statistics, NULL or tiles x 2 x filters, receives
+ * each tile's mean and sum of squared deviations for gk_norm_statistics. */
+void gk_convolution_forward(const gk_convolution *s, int threads, gk_view in, const float *packed,
+                            const float *bias, float *out, float *statistics, float *scratch);
+
+/* Gradients, in one pass over chunks of images of a fixed size.
+ * input_gradient: with respect to the view's value; NULL if not wanted; added to what is there where
+ * accumulate is not 0. weights_gradient: filters x channels/groups x kernel, written;
+ * bias_gradient: written, NULL if not wanted. */
+void gk_convolution_backward(const gk_convolution *s, int threads, gk_view in,
+                             gk_gradient_view gradient, const float *packed_backward,
+                             float *input_gradient, int accumulate, float *weights_gradient,
+                             float *bias_gradient, float *partial, float *scratch);
+
+#endif

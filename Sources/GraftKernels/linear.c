@@ -1,0 +1,67 @@
+#include "graft_linear.h"
+
+#include <cblas.h>
+#include <string.h>
+
+#include "convolution_plan.h"
+#include "graft_parallel.h"
+
+/* Rows of a tile: fixed, so that a product's order of additions never depends on the threads. */
+#define ROWS 64
+
+typedef struct linear_job {
+  const float *x, *weights, *bias, *dy;
+  float *y, *dx, *dw;
+  int64_t n, in, out;
+  int accumulate;
+} linear_job;
+
+static void forward_tile(void *context, int64_t tile, int worker) {
+  const linear_job *job = context;
+  (void)worker;
+  int64_t first = tile * ROWS, rows = gk_min(ROWS, job->n - first);
+  float *y = job->y + first * job->out;
+  for (int64_t r = 0; job->bias != NULL && r < rows; ++r)
+    memcpy(y + r * job->out, job->bias, (size_t)job->out * sizeof(float));
+  cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)rows, (int)job->out, (int)job->in, 1,
+              job->x + first * job->in, (int)job->in, job->weights, (int)job->in,
+              job->bias != NULL, y, (int)job->out);
+}
+
+static void input_tile(void *context, int64_t tile, int worker) {
+  const linear_job *job = context;
+  (void)worker;
+  int64_t first = tile * ROWS, rows = gk_min(ROWS, job->n - first);
+  cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)rows, (int)job->in, (int)job->out, 1,
+              job->dy + first * job->out, (int)job->out, job->weights, (int)job->in,
+              (float)job->accumulate, job->dx + first * job->in, (int)job->in);
+}
+
+static void weights_tile(void *context, int64_t tile, int worker) {
+  const linear_job *job = context;
+  (void)worker;
+  int64_t first = tile * ROWS, rows = gk_min(ROWS, job->out - first);
+  cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, (int)rows, (int)job->in, (int)job->n, 1,
+              job->dy + first, (int)job->out, job->x, (int)job->in, 0, job->dw + first * job->in,
+              (int)job->in);
+}
+
+void gk_linear_forward(int threads, const float *x, const float *weights, const float *bias,
+                       float *y, int64_t n, int64_t in, int64_t out) {
+  linear_job job = {.x = x, .weights = weights, .bias = bias, .y = y, .n = n, .in = in, .out = out};
+  gk_parallel_for(threads, gk_ceil_div(n, ROWS), forward_tile, &job);
+}
+
+void gk_linear_backward(int threads, const float *x, const float *weights, const float *dy,
+                        float *dx, int accumulate, float *dw, float *db, int64_t n, int64_t in,
+                        int64_t out) {
+  linear_job job = {.x = x, .weights = weights, .dy = dy, .dx = dx, .dw = dw,
+                    .n = n, .in = in, .out = out, .accumulate = accumulate};
+  if (dx != NULL) gk_parallel_for(threads, gk_ceil_div(n, ROWS), input_tile, &job);
+  gk_parallel_for(threads, gk_ceil_div(out, ROWS), weights_tile, &job);
+  for (int64_t o = 0; db != NULL && o < out; ++o) {
+    double sum = 0;
+    for (int64_t r = 0; r < n; ++r) sum += dy[r * out + o];
+    db[o] = (float)sum;
+  }
+}

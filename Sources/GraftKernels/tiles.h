@@ -1,0 +1,48 @@
+/* The loops that are compiled once for each instruction set, behind one table. Internal.
+ *
+ * tiles_baseline.c, tiles_avx2.c and tiles_avx512.c each include the same *_tiles.h files with their
+ * own vector width; a driver (convolution_forward.c, ...) picks the table at run time and hands its
+ * tile function to gk_parallel_for. */
+#ifndef GRAFT_TILES_H
+#define GRAFT_TILES_H
+
+#include "convolution_plan.h"
+#include "elementwise_jobs.h"
+#include "graft_parallel.h"
+
+/* What a forward tile works on. */
+typedef struct gk_forward_job {
+  const gk_convolution *shape;
+  gk_view in;
+  const float *packed, *bias;
+  float *out, *statistics, *scratch;
+  int64_t scratch_stride, band, bands;
+  const gk_runs *runs;
+} gk_forward_job;
+
+/* What a backward chunk works on. */
+typedef struct gk_backward_job {
+  const gk_convolution *shape;
+  gk_view in;
+  gk_gradient_view gradient;
+  const float *packed;
+  float *input_gradient;
+  int accumulate, want_bias;
+  float *partial, *scratch;
+  int64_t scratch_stride, partial_stride, weight_size, chunk_images;
+  int64_t halo_top, halo_bottom, halo_left, halo_right;
+  int whole; /* an image's output gradient fits in scratch memory as a whole */
+  const gk_runs *runs;
+} gk_backward_job;
+
+typedef struct gk_tiles {
+  gk_tile convolution_forward, convolution_backward;
+  gk_tile sum, rectify, apply, moments, reduce, sgd;
+} gk_tiles;
+
+extern const gk_tiles gk_tiles_baseline, gk_tiles_avx2, gk_tiles_avx512;
+
+/* The table for this processor. */
+const gk_tiles *gk_tiles_here(void);
+
+#endif
