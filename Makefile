@@ -1,26 +1,97 @@
-# Everything a newcomer needs is one of: make demo, make test, make build, make bench, make clean.
+# Everything a newcomer needs: make demo, make test, make build, make bench, make clean, make help.
+# Each does all of its own set-up on a Debian with Swift 6, gcc, git and Python 3.
+
 LIBRARY := build/libgraft.so
 SONAME := libgraft.so.0
 MULTIARCH := $(shell gcc -print-multiarch)
 STATIC := build/static
+VENV := build/venv
+
+# ---- set-up --------------------------------------------------------------------------------------
+
+# A file that has to be there, and the Debian package that brings it.
+NEEDED := \
+  /usr/lib/$(MULTIARCH)/openblas-serial/libopenblas.a:libopenblas-serial-dev \
+  /usr/lib/$(MULTIARCH)/libjson-c.a:libjson-c-dev \
+  /usr/lib/$(MULTIARCH)/libz.a:zlib1g-dev \
+  /usr/lib/$(MULTIARCH)/libomp5.so:libomp-dev
+MISSING := $(strip $(foreach pair,$(NEEDED),\
+  $(if $(wildcard $(firstword $(subst :, ,$(pair)))),,$(lastword $(subst :, ,$(pair))))))
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
+APT := $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o Dpkg::Use-Pty=0
+
+# The libraries that are linked in, in a folder of their own: the linker then takes no other form.
+$(STATIC)/.complete: $(if $(MISSING),packages)
+	@mkdir -p $(STATIC)
+	@ln -sf /usr/lib/$(MULTIARCH)/libjson-c.a /usr/lib/$(MULTIARCH)/libz.a $(STATIC)/
+	@ln -sf /usr/lib/$(MULTIARCH)/openblas-serial/libopenblas.a $(STATIC)/
+	@touch $@
+
+.PHONY: packages
+packages:
+	@echo "Installing $(MISSING)"
+	@command -v apt-get >/dev/null || { echo "no apt-get here: install $(MISSING)" >&2; exit 1; }
+	@$(APT) update >/dev/null
+	@$(APT) install --no-install-recommends $(MISSING) >/dev/null
+
+# Two virtual environments' worth of packages in one: the tests' are a superset of the demo's.
+PIP := $(VENV)/bin/python -m pip --disable-pip-version-check -q
+
+$(VENV)/.demo: examples/demo/requirements.txt
+	@echo "Installing the demo's Python packages into $(VENV)"
+	@test -x $(VENV)/bin/python || python3 -m venv $(VENV)
+	@$(PIP) install -r $<
+	@touch $@
+
+$(VENV)/.test: Tests/python/requirements.txt $(VENV)/.demo
+	@echo "Installing the tests' Python packages into $(VENV)"
+	@$(PIP) install -r $<
+	@touch $@
+
+# ---- build ---------------------------------------------------------------------------------------
 
 # The Swift runtime, OpenBLAS (a serial copy of our own: the host's keeps its threads), json-c and
 # zlib are linked in; libomp stays shared, since two copies of it in one process abort it.
-SWIFT_BUILD := swift build -c release --product graft \
-  -Xcc -fopenmp -Xswiftc -static-stdlib -Xswiftc -use-ld=lld -Xswiftc -L$(CURDIR)/$(STATIC) \
+SWIFT_FLAGS := -Xcc -fopenmp -Xswiftc -L$(CURDIR)/$(STATIC)
+SWIFT_BUILD := swift build -c release --product graft $(SWIFT_FLAGS) \
+  -Xswiftc -static-stdlib -Xswiftc -use-ld=lld \
   -Xlinker --version-script=$(CURDIR)/Sources/GraftInterface/exports.map \
   -Xlinker -soname=$(SONAME) -Xlinker --gc-sections -Xlinker --as-needed -Xlinker -s
 
-.PHONY: build setup clean
+.PHONY: build
 build: $(STATIC)/.complete
 	$(SWIFT_BUILD)
-	@cp -f .build/release/libgraft.so $(LIBRARY).new && mv -f $(LIBRARY).new $(LIBRARY) && ln -sf libgraft.so build/$(SONAME)
+	@cp -f .build/release/libgraft.so $(LIBRARY).new && mv -f $(LIBRARY).new $(LIBRARY)
+	@ln -sf libgraft.so build/$(SONAME)
 
-$(STATIC)/.complete:
-	mkdir -p $(STATIC)
-	ln -sf /usr/lib/$(MULTIARCH)/libjson-c.a /usr/lib/$(MULTIARCH)/libz.a $(STATIC)/
-	ln -sf /usr/lib/$(MULTIARCH)/openblas-serial/libopenblas.a $(STATIC)/
-	touch $@
+# ---- use -----------------------------------------------------------------------------------------
 
+RUN := PYTHONPATH=$(CURDIR)/bindings/python GRAFT_LIBRARY=$(CURDIR)/$(LIBRARY) $(VENV)/bin/python
+
+# make demo DATA=cifar10 DIR=folder runs it on CIFAR's binary files.
+DATA ?= digits
+DIR ?=
+.PHONY: demo
+demo: build $(VENV)/.demo
+	@$(RUN) examples/demo/demo.py --data $(DATA) $(if $(DIR),--directory "$(DIR)") $(ARGS)
+
+.PHONY: test
+test: build $(VENV)/.test
+	@SWIFT_FLAGS="$(SWIFT_FLAGS)" $(RUN) Tests/run.py
+
+.PHONY: bench
+bench: build $(VENV)/.test
+	@$(RUN) benchmarks/run.py $(ARGS)
+
+.PHONY: clean
 clean:
 	rm -rf build .build
+
+.PHONY: help
+help:
+	@echo "make demo    train a baseline, grafted, and grafted and distilled networks, and compare"
+	@echo "             make demo DATA=cifar10 DIR=folder uses CIFAR-10's binary files"
+	@echo "make test    run every test; the last line counts them"
+	@echo "make build   build $(LIBRARY), the self-contained library (header: Include/graft.h)"
+	@echo "make bench   measure speed beside PyTorch's"
+	@echo "make clean   remove everything that was built"
