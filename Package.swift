@@ -37,7 +37,9 @@ let package = Package(
         "CGraft", "GraftTraining", "GraftNetworks", "Grafting", "GraftSupport", "GraftKernels",
       ],
       exclude: ["exports.map"]),
-    .testTarget(name: "GraftTests", dependencies: ["Graft"]),
+    .testTarget(
+      name: "GraftTests",
+      dependencies: ["Graft", "GraftTraining", "GraftNetworks", "Grafting", "GraftSupport"]),
   ],
   swiftLanguageModes: [.v5]
 )

@@ -11,5 +11,6 @@
 #include "graft_norm.h"
 #include "graft_parallel.h"
 #include "graft_pooling.h"
+#include "graft_rename.h"
 
 #endif
