@@ -36,6 +36,8 @@ size_t gk_convolution_partial_size(const gk_convolution *s) {
 
 static int64_t bands(const gk_convolution *s) { return gk_ceil_div(s->out_height, gk_band(s)); }
 
+int64_t gk_convolution_band(const gk_convolution *s) { return gk_band(s); }
+
 int64_t gk_convolution_tiles(const gk_convolution *s) { return s->n * bands(s); }
 
 void gk_convolution_forward(const gk_convolution *s, int threads, gk_view in, const float *packed,

@@ -56,7 +56,7 @@ static void read_gradient(float *to, const gk_gradient_view *view, const float *
                           int64_t from_step, int64_t pixels, int64_t channels, int64_t at) {
   const gk_view *value = &view->value;
   int scaled = value->scale != NULL, norm = view->a != NULL;
-  if (!norm && !scaled && value->slope == 1) {
+  if (!norm && value->slope == 1) {
     read_view(to, &(gk_view){g, NULL, NULL, 1}, g, from_step, pixels, channels, at);
     return;
   }
@@ -65,11 +65,7 @@ static void read_gradient(float *to, const gk_gradient_view *view, const float *
   for (int64_t c = 0; c < whole; c += LANES) {
     vf scale = splat(1), shift = splat(0), a = splat(1), b = splat(0), o = splat(0);
     if (scaled) scale = load(value->scale + at + c), shift = load(value->shift + at + c);
-    if (norm) {
-      a = load(view->a + at + c), b = load(view->b + at + c), o = load(view->c + at + c);
-    } else {
-      a = scale;
-    }
+    if (norm) a = load(view->a + at + c), b = load(view->b + at + c), o = load(view->c + at + c);
     for (int64_t p = 0; p < pixels; ++p) {
       vf xv = load(x + p * from_step + c), gv = load(g + p * from_step + c);
       vf m = choose(xv * scale + shift > splat(0), gv, gv * slope);
@@ -78,7 +74,7 @@ static void read_gradient(float *to, const gk_gradient_view *view, const float *
   }
   for (int64_t c = whole; c < channels; ++c) {
     float scale = scaled ? value->scale[at + c] : 1, shift = scaled ? value->shift[at + c] : 0;
-    float a = norm ? view->a[at + c] : scale, b = norm ? view->b[at + c] : 0;
+    float a = norm ? view->a[at + c] : 1, b = norm ? view->b[at + c] : 0;
     float o = norm ? view->c[at + c] : 0;
     for (int64_t p = 0; p < pixels; ++p) {
       float xv = x[p * from_step + c], gv = g[p * from_step + c];

@@ -18,9 +18,9 @@ typedef struct gk_view {
   float slope; /* 1 for no rectifier */
 } gk_view;
 
-/* The gradient of the loss with respect to x above, given the one with respect to value:
- * m = g * (scale x + shift > 0 ? 1 : slope), and then a[c] m + b[c] x + c[c] where a is not NULL
- * (a batch norm backward, whose sums over the batch are in a, b, c), else scale m = m. */
+/* A gradient on its way back from a view's value to x. First through the rectifier,
+ * m = g * (scale x + shift > 0 ? 1 : slope); then, where a is not NULL, through the batch norm,
+ * a[c] m + b[c] x + c[c] (the sums over the batch are in a, b and c: gk_norm_backward). */
 typedef struct gk_gradient_view {
   const float *g; /* N x H x W x C */
   gk_view value;  /* x may be NULL where there is neither rectifier nor a */
@@ -47,6 +47,7 @@ size_t gk_convolution_partial_size(const gk_convolution *s);         /* all chun
 
 /* Forward tiles, each an image's band of rows; each leaves 2 x filters floats of statistics. */
 int64_t gk_convolution_tiles(const gk_convolution *s);
+int64_t gk_convolution_band(const gk_convolution *s); /* rows in a tile but an image's last */
 
 /* Repacks weights, filters x channels/groups x kernel, for the kernels. */
 void gk_convolution_pack(const gk_convolution *s, const float *weights, float *packed);

@@ -1,0 +1,205 @@
+import CGraft
+import GraftNetworks
+import GraftSupport
+
+// graft/network.h: making a network.
+
+private let resNetDefaults: graft_resnet_options = {
+  let resNet = ResNet()
+  return graft_resnet_options(
+    struct_size: MemoryLayout<graft_resnet_options>.size, depth: Int64(resNet.depth),
+    classes: Int64(resNet.classes), channels: Int64(resNet.input.channels),
+    height: Int64(resNet.input.height), width: Int64(resNet.input.width),
+    base_filters: Int64(resNet.baseFilters), shortcut: GRAFT_SHORTCUT_A,
+    negative_slope: resNet.negativeSlope, seed: 0)
+}()
+
+@implementation @_cdecl("graft_resnet_options_init")
+public func graft_resnet_options_init(
+  _ options: UnsafeMutablePointer<graft_resnet_options>?, _ size: Int
+) {
+  fill(options, size: size, with: resNetDefaults)
+}
+
+@implementation @_cdecl("graft_network_resnet")
+public func graft_network_resnet(
+  _ given: UnsafePointer<graft_resnet_options>?, _ network: UnsafeMutablePointer<OpaquePointer?>?
+) -> graft_status {
+  status { () throws(GraftError) in
+    let network = try required(network, "network")
+    let given = try options(given, defaults: resNetDefaults, name: "options")
+    let dimensions = 1...ImageShape.largestDimension
+    var resNet = ResNet()
+    resNet.depth = try integer(given.depth, "depth", in: 8...1202)
+    resNet.classes = try integer(given.classes, "classes", in: dimensions)
+    resNet.input = ImageShape(
+      channels: try integer(given.channels, "channels", in: dimensions),
+      height: try integer(given.height, "height", in: dimensions),
+      width: try integer(given.width, "width", in: dimensions))
+    resNet.baseFilters = try integer(given.base_filters, "base_filters", in: 1...4096)
+    switch given.shortcut {
+    case GRAFT_SHORTCUT_A: resNet.shortcut = .padded
+    case GRAFT_SHORTCUT_B: resNet.shortcut = .projected
+    default:
+      throw GraftError(
+        .invalidArgument, "shortcut is \(given.shortcut.rawValue); it must be a graft_shortcut")
+    }
+    resNet.negativeSlope = try number(given.negative_slope, "negative_slope", in: 0...1)
+    network.pointee = try makeHandle(try resNet.makeNetwork(seed: given.seed))
+  }
+}
+
+@implementation @_cdecl("graft_network_create")
+public func graft_network_create(
+  _ channels: Int64, _ height: Int64, _ width: Int64,
+  _ network: UnsafeMutablePointer<OpaquePointer?>?
+) -> graft_status {
+  status { () throws(GraftError) in
+    let network = try required(network, "network")
+    let dimensions = 1...ImageShape.largestDimension
+    let shape = ImageShape(
+      channels: try integer(channels, "channels", in: dimensions),
+      height: try integer(height, "height", in: dimensions),
+      width: try integer(width, "width", in: dimensions))
+    network.pointee = try makeHandle(try Network(input: shape))
+  }
+}
+
+@implementation @_cdecl("graft_network_destroy")
+public func graft_network_destroy(_ network: OpaquePointer?) {
+  destroyHandle(network, Network.self)
+}
+
+private let convolutionDefaults = graft_convolution_options(
+  struct_size: MemoryLayout<graft_convolution_options>.size, filters: 0, kernel_height: 3,
+  kernel_width: 3, stride_height: 1, stride_width: 1, padding_height: 0, padding_width: 0,
+  dilation_height: 1, dilation_width: 1, groups: 1, bias: 0)
+
+@implementation @_cdecl("graft_convolution_options_init")
+public func graft_convolution_options_init(
+  _ options: UnsafeMutablePointer<graft_convolution_options>?, _ size: Int
+) {
+  fill(options, size: size, with: convolutionDefaults)
+}
+
+/// Adds a layer to the network behind a handle and writes the value that it puts out.
+private func add(
+  _ network: OpaquePointer?, _ output: UnsafeMutablePointer<graft_value>?,
+  _ layer: (Network) throws(GraftError) -> Network.Output
+) -> graft_status {
+  status { () throws(GraftError) in
+    let network = try object(network, Network.self, "network")
+    let output = try required(output, "output")
+    output.pointee = graft_value(truncatingIfNeeded: try layer(network).index)
+  }
+}
+
+private func value(_ given: graft_value) -> Network.Output { Network.Output(index: Int(given)) }
+
+/// A whole number that the network itself checks against its range.
+private func whole(_ given: Int64) -> Int { Int(clamping: given) }
+
+@implementation @_cdecl("graft_network_convolution")
+public func graft_network_convolution(
+  _ network: OpaquePointer?, _ name: UnsafePointer<CChar>?, _ input: graft_value,
+  _ given: UnsafePointer<graft_convolution_options>?, _ output: UnsafeMutablePointer<graft_value>?
+) -> graft_status {
+  add(network, output) { network throws(GraftError) in
+    let given = try options(
+      try required(given, "options"), defaults: convolutionDefaults, name: "options")
+    let settings = Convolution(
+      filters: whole(given.filters),
+      kernel: .init(whole(given.kernel_height), whole(given.kernel_width)),
+      stride: .init(whole(given.stride_height), whole(given.stride_width)),
+      padding: .init(whole(given.padding_height), whole(given.padding_width)),
+      dilation: .init(whole(given.dilation_height), whole(given.dilation_width)),
+      groups: whole(given.groups), bias: try flag(given.bias, "bias"))
+    return try network.convolution(try text(name, "name"), value(input), settings)
+  }
+}
+
+@implementation @_cdecl("graft_network_batch_norm")
+public func graft_network_batch_norm(
+  _ network: OpaquePointer?, _ name: UnsafePointer<CChar>?, _ input: graft_value,
+  _ epsilon: Double, _ momentum: Double, _ output: UnsafeMutablePointer<graft_value>?
+) -> graft_status {
+  add(network, output) { network throws(GraftError) in
+    try network.batchNorm(
+      try text(name, "name"), value(input), epsilon: epsilon, momentum: momentum)
+  }
+}
+
+@implementation @_cdecl("graft_network_relu")
+public func graft_network_relu(
+  _ network: OpaquePointer?, _ input: graft_value, _ negativeSlope: Double,
+  _ output: UnsafeMutablePointer<graft_value>?
+) -> graft_status {
+  add(network, output) { network throws(GraftError) in
+    try network.relu(value(input), negativeSlope: negativeSlope)
+  }
+}
+
+@implementation @_cdecl("graft_network_sum")
+public func graft_network_sum(
+  _ network: OpaquePointer?, _ a: graft_value, _ b: graft_value,
+  _ output: UnsafeMutablePointer<graft_value>?
+) -> graft_status {
+  add(network, output) { network throws(GraftError) in try network.sum(value(a), value(b)) }
+}
+
+@implementation @_cdecl("graft_network_shortcut")
+public func graft_network_shortcut(
+  _ network: OpaquePointer?, _ input: graft_value, _ stride: Int64, _ channels: Int64,
+  _ output: UnsafeMutablePointer<graft_value>?
+) -> graft_status {
+  add(network, output) { network throws(GraftError) in
+    try network.shortcut(value(input), stride: whole(stride), channels: whole(channels))
+  }
+}
+
+@implementation @_cdecl("graft_network_pool")
+public func graft_network_pool(
+  _ network: OpaquePointer?, _ input: graft_value, _ pooling: graft_pooling, _ kernel: Int64,
+  _ stride: Int64, _ padding: Int64, _ output: UnsafeMutablePointer<graft_value>?
+) -> graft_status {
+  add(network, output) { network throws(GraftError) in
+    let kind: Pooling.Kind
+    switch pooling {
+    case GRAFT_POOLING_MAX: kind = .maximum
+    case GRAFT_POOLING_AVERAGE: kind = .average
+    default:
+      throw GraftError(
+        .invalidArgument, "pooling is \(pooling.rawValue); it must be a graft_pooling")
+    }
+    return try network.pool(
+      value(input),
+      Pooling(kind, kernel: whole(kernel), stride: whole(stride), padding: whole(padding)))
+  }
+}
+
+@implementation @_cdecl("graft_network_global_pool")
+public func graft_network_global_pool(
+  _ network: OpaquePointer?, _ input: graft_value, _ output: UnsafeMutablePointer<graft_value>?
+) -> graft_status {
+  add(network, output) { network throws(GraftError) in try network.globalPool(value(input)) }
+}
+
+@implementation @_cdecl("graft_network_linear")
+public func graft_network_linear(
+  _ network: OpaquePointer?, _ name: UnsafePointer<CChar>?, _ input: graft_value,
+  _ features: Int64, _ bias: Int32, _ output: UnsafeMutablePointer<graft_value>?
+) -> graft_status {
+  add(network, output) { network throws(GraftError) in
+    try network.linear(
+      try text(name, "name"), value(input), features: whole(features), bias: try flag(bias, "bias"))
+  }
+}
+
+@implementation @_cdecl("graft_network_finish")
+public func graft_network_finish(_ network: OpaquePointer?, _ output: graft_value, _ seed: UInt64)
+  -> graft_status
+{
+  status { () throws(GraftError) in
+    try object(network, Network.self, "network").finish(output: value(output), seed: seed)
+  }
+}

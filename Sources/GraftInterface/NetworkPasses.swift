@@ -1,0 +1,109 @@
+import CGraft
+import GraftKernels
+import GraftNetworks
+import GraftSupport
+
+// graft/network.h: running a network forward and backward.
+
+@implementation @_cdecl("graft_network_set_threads")
+public func graft_network_set_threads(_ network: OpaquePointer?, _ threads: Int32) -> graft_status {
+  status { () throws(GraftError) in
+    let network = try object(network, Network.self, "network")
+    network.threads = try threadCount(threads)
+  }
+}
+
+@implementation @_cdecl("graft_network_output_shape")
+public func graft_network_output_shape(
+  _ network: OpaquePointer?, _ shape: UnsafeMutablePointer<Int64>?
+) -> graft_status {
+  status { () throws(GraftError) in
+    let network = try object(network, Network.self, "network")
+    let shape = try required(shape, "shape")
+    let output = try network.outputShape
+    shape[0] = Int64(output.channels)
+    shape[1] = Int64(output.height)
+    shape[2] = Int64(output.width)
+  }
+}
+
+/// A caller's batch of images, N x C x H x W (or N x C where height and width are 1), float32.
+private func images(
+  _ pointer: UnsafePointer<graft_tensor>?, _ label: String, of shape: ImageShape,
+  count: Int? = nil
+) throws(GraftError) -> (view: TensorView, strides: [Int64]) {
+  let view = try tensor(pointer, label)
+  guard view.type == .float32 else {
+    throw GraftError(.unsupported, "\(label): dtype must be GRAFT_FLOAT32")
+  }
+  let isFlat = view.shape.count == 2 && shape.pixels == 1
+  let single = isFlat ? [shape.channels] : [shape.channels, shape.height, shape.width]
+  guard let images = view.shape.first, Array(view.shape.dropFirst()) == single else {
+    throw GraftError(
+      .shapeMismatch, "\(label): shape \(view.shape); it must be N x \(shape)")
+  }
+  if let count, images != count {
+    throw GraftError(.shapeMismatch, "\(label): \(images) images; they must be \(count)")
+  }
+  let strides = (isFlat ? view.strides + [1, 1] : view.strides).map { Int64($0) }
+  return (view, strides)
+}
+
+extension TensorView {
+  /// The first of its float32 numbers, if there are any.
+  fileprivate var floats: UnsafeMutablePointer<Float>? {
+    data?.assumingMemoryBound(to: Float.self)
+  }
+}
+
+@implementation @_cdecl("graft_network_forward")
+public func graft_network_forward(
+  _ handle: OpaquePointer?, _ mode: graft_mode, _ input: UnsafePointer<graft_tensor>?,
+  _ output: UnsafePointer<graft_tensor>?
+) -> graft_status {
+  status { () throws(GraftError) in
+    let network = try object(handle, Network.self, "network")
+    guard mode == GRAFT_EVALUATION || mode == GRAFT_TRAINING else {
+      throw GraftError(.invalidArgument, "mode is \(mode.rawValue); it must be a graft_mode")
+    }
+    let (shape, outputShape) = (network.inputShape, try network.outputShape)
+    let given = try images(input, "images", of: shape)
+    let count = given.view.shape[0]
+    let wanted = try images(output, "output", of: outputShape, count: count)
+    let place = try network.begin(images: count, training: mode == GRAFT_TRAINING)
+    let threads = Int32(clamping: network.threads)
+    gk_gather_images(
+      threads, given.view.floats, given.strides, place, Int64(count), Int64(shape.height),
+      Int64(shape.width), Int64(shape.channels))
+    let result = try network.run()
+    gk_scatter_images(
+      threads, result, wanted.view.floats, wanted.strides, Int64(count),
+      Int64(outputShape.height), Int64(outputShape.width), Int64(outputShape.channels))
+  }
+}
+
+@implementation @_cdecl("graft_network_backward")
+public func graft_network_backward(
+  _ handle: OpaquePointer?, _ outputGradient: UnsafePointer<graft_tensor>?,
+  _ inputGradient: UnsafePointer<graft_tensor>?
+) -> graft_status {
+  status { () throws(GraftError) in
+    let network = try object(handle, Network.self, "network")
+    let (shape, outputShape) = (network.inputShape, try network.outputShape)
+    let count = try network.openImages
+    let given = try images(outputGradient, "output_gradient", of: outputShape, count: count)
+    let threads = Int32(clamping: network.threads)
+    let fill = { (place: UnsafeMutablePointer<Float>) in
+      gk_gather_images(
+        threads, given.view.floats, given.strides, place, Int64(count),
+        Int64(outputShape.height), Int64(outputShape.width), Int64(outputShape.channels))
+    }
+    guard inputGradient != nil else { return try network.runBackward(fill: fill) }
+    let wanted = try images(inputGradient, "input_gradient", of: shape, count: count)
+    try network.runBackward(fill: fill) {
+      gk_scatter_images(
+        threads, $0, wanted.view.floats, wanted.strides, Int64(count), Int64(shape.height),
+        Int64(shape.width), Int64(shape.channels))
+    }
+  }
+}

@@ -1,0 +1,85 @@
+import CGraft
+import GraftNetworks
+import GraftSupport
+import GraftTraining
+
+// graft/network.h: the optimiser.
+
+private let defaults: graft_sgd_options = {
+  let settings = SGD.Settings()
+  return graft_sgd_options(
+    struct_size: MemoryLayout<graft_sgd_options>.size, learning_rate: 0.1,
+    momentum: settings.momentum, weight_decay: settings.weightDecay, nesterov: 0)
+}()
+
+@implementation @_cdecl("graft_sgd_options_init")
+public func graft_sgd_options_init(
+  _ options: UnsafeMutablePointer<graft_sgd_options>?, _ size: Int
+) {
+  fill(options, size: size, with: defaults)
+}
+
+@implementation @_cdecl("graft_sgd_create")
+public func graft_sgd_create(
+  _ network: OpaquePointer?, _ given: UnsafePointer<graft_sgd_options>?,
+  _ optimiser: UnsafeMutablePointer<OpaquePointer?>?
+) -> graft_status {
+  status { () throws(GraftError) in
+    let network = try object(network, Network.self, "network")
+    let optimiser = try required(optimiser, "optimiser")
+    let given = try options(given, defaults: defaults, name: "options")
+    guard network.isFinished else {
+      throw GraftError(
+        .invalidState, "the network is under construction: call graft_network_finish first")
+    }
+    var settings = SGD.Settings()
+    settings.momentum = given.momentum
+    settings.weightDecay = given.weight_decay
+    settings.nesterov = try flag(given.nesterov, "nesterov")
+    optimiser.pointee = try makeHandle(
+      try SGD(network: network, settings: settings, learningRate: given.learning_rate))
+  }
+}
+
+@implementation @_cdecl("graft_sgd_destroy")
+public func graft_sgd_destroy(_ optimiser: OpaquePointer?) {
+  destroyHandle(optimiser, SGD.self)
+}
+
+@implementation @_cdecl("graft_sgd_set_learning_rate")
+public func graft_sgd_set_learning_rate(_ optimiser: OpaquePointer?, _ learningRate: Double)
+  -> graft_status
+{
+  status { () throws(GraftError) in
+    let optimiser = try object(optimiser, SGD.self, "optimiser")
+    optimiser.learningRate = try number(learningRate, "learning_rate", in: nonNegative)
+  }
+}
+
+@implementation @_cdecl("graft_sgd_step")
+public func graft_sgd_step(_ optimiser: OpaquePointer?) -> graft_status {
+  status { () throws(GraftError) in
+    try object(optimiser, SGD.self, "optimiser").step()
+  }
+}
+
+@implementation @_cdecl("graft_sgd_momentum")
+public func graft_sgd_momentum(
+  _ optimiser: OpaquePointer?, _ index: Int, _ tensor: UnsafeMutablePointer<graft_tensor>?
+) -> graft_status {
+  status { () throws(GraftError) in
+    let optimiser = try object(optimiser, SGD.self, "optimiser")
+    let tensors = optimiser.network.tensors
+    let found = tensors[try size(index, "index", in: 0...tensors.count - 1)]
+    guard let view = try optimiser.momentumView(index) else {
+      throw GraftError(.invalidArgument, "\(found.name) is a buffer and has no momentum")
+    }
+    let description = try found.description()
+    try write(
+      graft_tensor(
+        struct_size: MemoryLayout<graft_tensor>.size, name: description.name, data: view.data,
+        dtype: GRAFT_FLOAT32, rank: Int32(view.shape.count), shape: description.shape,
+        strides: nil),
+      to: tensor, name: "tensor")
+  }
+}

@@ -1,0 +1,186 @@
+import GraftSupport
+
+/// What a network runs: operations in order, from the input's storage to the output's.
+struct Program {
+  let operations: [any Operation]
+  let input: Value
+  let output: Value
+  /// Every value that a backward pass may leave a gradient in.
+  let values: [Value]
+}
+
+/// Turns a graph into operations. Batch norms and rectifiers become views of the storage they follow,
+/// so that whoever reads it applies them; a rectifier that alone follows a sum is folded into it.
+struct Lowering {
+  private let graph: Graph
+  private var operations: [any Operation] = []
+  private var values: [Value?]
+  /// Views that were written out.
+  private var written: [Value] = []
+  /// How many nodes that the output depends on read each node.
+  private let readers: [Int]
+  private let isNeeded: [Bool]
+
+  static func program(of graph: Graph, output: Graph.Index) throws(GraftError) -> Program {
+    var lowering = Lowering(graph, output: output)
+    for index in graph.nodes.indices where lowering.isNeeded[index] {
+      try lowering.lower(index, outputNode: output)
+    }
+    let result = try lowering.plain(output)
+    guard let input = lowering.values[0] else {
+      throw GraftError(.invalidArgument, "output does not depend on the network's input")
+    }
+    return Program(
+      operations: lowering.operations, input: input, output: result,
+      values: lowering.values.compactMap { $0 } + lowering.written)
+  }
+
+  private init(_ graph: Graph, output: Graph.Index) {
+    self.graph = graph
+    values = [Value?](repeating: nil, count: graph.nodes.count)
+    var needed = [Bool](repeating: false, count: graph.nodes.count)
+    var readers = [Int](repeating: 0, count: graph.nodes.count)
+    needed[output] = true
+    for index in graph.nodes.indices.reversed() where needed[index] {
+      for input in graph.nodes[index].inputs {
+        needed[input] = true
+        readers[input] += 1
+      }
+    }
+    self.isNeeded = needed
+    self.readers = readers
+  }
+
+  private func value(_ index: Graph.Index) throws(GraftError) -> Value {
+    guard let value = values[index] else {
+      throw GraftError(.internal, "value \(index) is used before it is computed")
+    }
+    return value
+  }
+
+  /// The value as numbers of its own, written out if it is a view.
+  private mutating func plain(_ index: Graph.Index) throws(GraftError) -> Value {
+    let value = try value(index)
+    if value.isPlain { return value }
+    let numbers = Value(
+      storage: Storage(shape: value.shape), carriesParameters: value.carriesParameters)
+    operations.append(SumOperation(a: value, b: nil, output: numbers))
+    written.append(numbers)
+    return numbers
+  }
+
+  /// The only reader of a node, if it is a rectifier and the node is not the network's output.
+  private func soleRectifier(_ index: Graph.Index, outputNode: Graph.Index) -> Float? {
+    guard readers[index] == 1, index != outputNode else { return nil }
+    for next in graph.nodes.indices.dropFirst(index + 1)
+    where isNeeded[next] && graph.nodes[next].inputs.contains(index) {
+      if case .rectifier(let slope) = graph.nodes[next].layer { return slope }
+    }
+    return nil
+  }
+
+  private mutating func lower(_ index: Graph.Index, outputNode: Graph.Index) throws(GraftError) {
+    let node = graph.nodes[index]
+    func output(_ inputs: [Value], always: Bool = false) -> Value {
+      Value(
+        storage: Storage(shape: node.shape),
+        carriesParameters: always || inputs.contains { $0.carriesParameters })
+    }
+    switch node.layer {
+    case .input:
+      values[index] = Value(storage: Storage(shape: node.shape), carriesParameters: false)
+
+    case .convolution(let settings, let weight, let bias):
+      let input = try value(node.inputs[0])
+      let result = output([input], always: true)
+      let norms = try normsReading(index)
+      operations.append(
+        try ConvolutionOperation(
+          settings: settings, weight: weight, bias: bias, input: input, output: result,
+          norms: norms.map(\.norm)))
+      values[index] = result
+      for (reader, norm) in norms {
+        let view = Value(storage: result.storage, norm: norm, carriesParameters: true)
+        operations.append(
+          BatchNormOperation(
+            input: result, output: view, norm: norm, statisticsComeFromConvolution: true))
+        values[reader] = view
+      }
+
+    case .batchNorm(let tensors):
+      if values[index] != nil { return }  // came with its convolution
+      let input = try plain(node.inputs[0])
+      let norm = try BatchNorm(tensors)
+      let view = Value(storage: input.storage, norm: norm, carriesParameters: true)
+      operations.append(
+        BatchNormOperation(
+          input: input, output: view, norm: norm, statisticsComeFromConvolution: false))
+      values[index] = view
+
+    case .rectifier(let slope):
+      let input = try value(node.inputs[0])
+      if case .sum = graph.nodes[node.inputs[0]].layer,
+        soleRectifier(node.inputs[0], outputNode: outputNode) != nil
+      {
+        values[index] = input  // folded
+        return
+      }
+      let source = input.slope == 1 ? input : try plain(node.inputs[0])
+      let view = Value(
+        storage: source.storage, norm: source.norm, slope: slope,
+        carriesParameters: source.carriesParameters)
+      operations.append(RectifierOperation(input: source, output: view))
+      values[index] = view
+
+    case .sum:
+      let inputs = [try value(node.inputs[0]), try value(node.inputs[1])]
+      let result = output(inputs)
+      operations.append(
+        SumOperation(
+          a: inputs[0], b: inputs[1], output: result,
+          slope: soleRectifier(index, outputNode: outputNode) ?? 1))
+      values[index] = result
+
+    case .shortcut(let stride, let firstChannel):
+      let input = try value(node.inputs[0])
+      let result = output([input])
+      operations.append(
+        ShortcutOperation(
+          stride: stride, firstChannel: firstChannel, input: input, output: result))
+      values[index] = result
+
+    case .pool(let pooling):
+      let input = try value(node.inputs[0])
+      let result = output([input])
+      operations.append(PoolOperation(pooling: pooling, input: input, output: result))
+      values[index] = result
+
+    case .globalPool:
+      let input = try value(node.inputs[0])
+      let result = output([input])
+      operations.append(GlobalPoolOperation(input: input, output: result))
+      values[index] = result
+
+    case .linear(let weight, let bias):
+      let input = try plain(node.inputs[0])
+      let result = output([input], always: true)
+      operations.append(
+        try LinearOperation(weight: weight, bias: bias, input: input, output: result))
+      values[index] = result
+    }
+  }
+
+  /// The batch norms that read a convolution's output directly.
+  private func normsReading(_ index: Graph.Index) throws(GraftError) -> [(
+    reader: Graph.Index, norm: BatchNorm
+  )] {
+    var norms: [(reader: Graph.Index, norm: BatchNorm)] = []
+    for next in graph.nodes.indices.dropFirst(index + 1)
+    where isNeeded[next] && graph.nodes[next].inputs == [index] {
+      if case .batchNorm(let tensors) = graph.nodes[next].layer {
+        norms.append((next, try BatchNorm(tensors)))
+      }
+    }
+    return norms
+  }
+}

@@ -1,0 +1,230 @@
+import GraftKernels
+import GraftSupport
+
+/// A network: built layer by layer, then run forward and backward. Not safe for two threads at once.
+public final class Network {
+  /// What a layer puts out, or the network's input.
+  public struct Output: Equatable, Sendable {
+    public let index: Int
+    public init(index: Int) { self.index = index }
+  }
+
+  private let graph: Graph
+  private var program: Program?
+  private let workspace = Workspace()
+  /// The last training pass, until it has been run backward.
+  private var open: Pass?
+  public private(set) var hasGradients = false
+  /// Threads that a pass uses; 0 for what OpenMP would take.
+  public var threads = 0
+
+  /// Starts a network on images of a shape.
+  public init(input: ImageShape) throws(GraftError) {
+    graph = try Graph(input: input)
+  }
+
+  // MARK: Construction
+
+  public var input: Output { Output(index: 0) }
+
+  public func convolution(_ name: String, _ input: Output, _ settings: Convolution)
+    throws(GraftError) -> Output
+  {
+    try construct { graph throws(GraftError) in try graph.convolution(name, input.index, settings) }
+  }
+
+  public func batchNorm(
+    _ name: String, _ input: Output, epsilon: Double = 1e-5, momentum: Double = 0.1
+  ) throws(GraftError) -> Output {
+    try construct { graph throws(GraftError) in
+      try graph.batchNorm(name, input.index, epsilon: epsilon, momentum: momentum)
+    }
+  }
+
+  public func relu(_ input: Output, negativeSlope: Double = 0) throws(GraftError) -> Output {
+    try construct { graph throws(GraftError) in
+      try graph.rectifier(input.index, slope: negativeSlope)
+    }
+  }
+
+  public func sum(_ a: Output, _ b: Output) throws(GraftError) -> Output {
+    try construct { graph throws(GraftError) in try graph.sum(a.index, b.index) }
+  }
+
+  /// The parameterless shortcut (He et al. 2016, option A).
+  public func shortcut(_ input: Output, stride: Int, channels: Int) throws(GraftError) -> Output {
+    try construct { graph throws(GraftError) in
+      try graph.shortcut(input.index, stride: stride, channels: channels)
+    }
+  }
+
+  public func pool(_ input: Output, _ pooling: Pooling) throws(GraftError) -> Output {
+    try construct { graph throws(GraftError) in try graph.pool(input.index, pooling) }
+  }
+
+  public func globalPool(_ input: Output) throws(GraftError) -> Output {
+    try construct { graph throws(GraftError) in try graph.globalPool(input.index) }
+  }
+
+  public func linear(_ name: String, _ input: Output, features: Int, bias: Bool = true)
+    throws(GraftError) -> Output
+  {
+    try construct { graph throws(GraftError) in
+      try graph.linear(name, input.index, features: features, bias: bias)
+    }
+  }
+
+  private func construct(_ layer: (Graph) throws(GraftError) -> Graph.Index) throws(GraftError)
+    -> Output
+  {
+    guard program == nil else {
+      throw GraftError(.invalidState, "the network is finished; no layer can be added any more")
+    }
+    return Output(index: try layer(graph))
+  }
+
+  /// Ends the construction and draws the initial weights.
+  public func finish(output: Output, seed: UInt64) throws(GraftError) {
+    guard program == nil else {
+      throw GraftError(.invalidState, "the network is finished already")
+    }
+    _ = try graph.shape(output.index, "output")
+    program = try Lowering.program(of: graph, output: output.index)
+    Initialisation.draw(graph.tensors, seed: seed)
+  }
+
+  private func finished() throws(GraftError) -> Program {
+    guard let program else {
+      throw GraftError(
+        .invalidState, "the network is under construction: call graft_network_finish first")
+    }
+    return program
+  }
+
+  /// The shape of a value under construction.
+  public func shape(of value: Output) throws(GraftError) -> ImageShape {
+    try graph.shape(value.index)
+  }
+
+  public var inputShape: ImageShape { graph.nodes[0].shape }
+
+  public var outputShape: ImageShape {
+    get throws(GraftError) { try finished().output.shape }
+  }
+
+  public var isFinished: Bool { program != nil }
+
+  // MARK: Weights
+
+  /// All tensors, in the order of PyTorch's state_dict.
+  public var tensors: [NetworkTensor] { graph.tensors }
+
+  /// Whether two networks have the same tensors: as many, of the same names, kinds and shapes.
+  public func hasSameTensors(as other: Network) -> Bool {
+    tensors.count == other.tensors.count
+      && zip(tensors, other.tensors).allSatisfy {
+        $0.name == $1.name && $0.kind == $1.kind && $0.shape == $1.shape
+      }
+  }
+
+  public func copyWeights(from other: Network) throws(GraftError) {
+    guard hasSameTensors(as: other) else {
+      throw GraftError(.shapeMismatch, "from is a network of another structure")
+    }
+    for (mine, theirs) in zip(tensors, other.tensors) { mine.copy(from: theirs) }
+  }
+
+  /// A tensor's gradient, as the last backward pass left it.
+  public func gradient(of tensor: NetworkTensor) throws(GraftError) -> TensorView {
+    guard let view = try tensor.gradientView else {
+      throw GraftError(.invalidArgument, "\(tensor.name) is a buffer and has no gradient")
+    }
+    guard hasGradients else {
+      throw GraftError(.invalidState, "there is no gradient before the first backward pass")
+    }
+    return view
+  }
+
+  // MARK: Passes
+
+  /// The most images in a batch.
+  public static let largestBatch = 65536
+
+  /// Reserves memory for a pass over `images` images and gives the place, N x H x W x C, where the
+  /// caller writes them before `run`.
+  public func begin(images: Int, training: Bool) throws(GraftError) -> UnsafeMutablePointer<Float> {
+    let program = try finished()
+    open = nil
+    guard (1...Network.largestBatch).contains(images) else {
+      throw GraftError(
+        .invalidArgument, "images: a batch of \(images); allowed are 1 to \(Network.largestBatch)")
+    }
+    let pass = Pass(
+      images: images, threads: gk_threads(Int32(clamping: threads)), isTraining: training,
+      workspace: workspace)
+    try program.input.storage.reserve(images: images)
+    for operation in program.operations { try operation.reserve(pass) }
+    begun = pass
+    return program.input.storage.pointer
+  }
+
+  /// A pass whose memory is reserved, waiting for its images.
+  private var begun: Pass?
+
+  /// Runs the pass that `begin` has prepared and gives its output, N x H x W x C, valid until the next
+  /// pass.
+  @discardableResult
+  public func run() throws(GraftError) -> UnsafePointer<Float> {
+    let program = try finished()
+    guard let pass = begun else {
+      throw GraftError(.invalidState, "a pass has to be begun before it is run")
+    }
+    begun = nil
+    for operation in program.operations { operation.forward(pass) }
+    if pass.isTraining { open = pass }
+    return UnsafePointer(program.output.storage.pointer)
+  }
+
+  /// Images in the training pass that waits to be run backward.
+  public var openImages: Int {
+    get throws(GraftError) {
+      guard let open else {
+        throw GraftError(
+          .invalidState,
+          "a backward pass needs a forward pass in training before it, each its own")
+      }
+      return open.images
+    }
+  }
+
+  /// Runs the last training pass backward. `fill` writes the gradient with respect to the output,
+  /// N x H x W x C; `read`, where given, gets the one with respect to the images.
+  public func runBackward(
+    fill: (UnsafeMutablePointer<Float>) -> Void,
+    read: ((UnsafePointer<Float>) -> Void)? = nil
+  ) throws(GraftError) {
+    let program = try finished()
+    _ = try openImages
+    guard let pass = open else { return }
+    open = nil
+    for value in program.values { value.isGradientWanted = read != nil }
+    do {
+      fill(try program.output.contribute(pass).to)
+      for operation in program.operations.reversed() { try operation.backward(pass) }
+    } catch {
+      dropGradients()
+      throw error
+    }
+    hasGradients = true
+    if let read, let gradient = try program.input.takePlainGradient(pass) {
+      read(UnsafePointer(gradient.pointer))
+      pass.pool.release(gradient)
+    }
+  }
+
+  /// After a failure: forgets the gradients that are under way.
+  private func dropGradients() {
+    for value in program?.values ?? [] { value.gradient = .none }
+    workspace.pool.drain()
+  }
+}

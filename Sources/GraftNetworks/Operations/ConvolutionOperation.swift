@@ -1,0 +1,101 @@
+import GraftKernels
+import GraftSupport
+
+/// A convolution. It reads its input through whatever batch norm and rectifier come before, and leaves
+/// the statistics that a batch norm after it needs.
+final class ConvolutionOperation: Operation {
+  private let settings: Convolution
+  private let weight: NetworkTensor
+  private let bias: NetworkTensor?
+  private let input: Value
+  private let output: Value
+  /// The batch norms that read the output's storage.
+  private let norms: [BatchNorm]
+  private let packed: Buffer<Float>
+  private let packedBackward: Buffer<Float>
+
+  init(
+    settings: Convolution, weight: NetworkTensor, bias: NetworkTensor?, input: Value,
+    output: Value, norms: [BatchNorm]
+  ) throws(GraftError) {
+    self.settings = settings
+    self.weight = weight
+    self.bias = bias
+    self.input = input
+    self.output = output
+    self.norms = norms
+    var shape = ConvolutionOperation.shape(settings, input.shape, output.shape, images: 1)
+    packed = try Buffer(count: gk_convolution_packed_size(&shape), for: weight.name)
+    packedBackward = try Buffer(
+      count: gk_convolution_packed_backward_size(&shape), for: weight.name)
+  }
+
+  private static func shape(
+    _ settings: Convolution, _ input: ImageShape, _ output: ImageShape, images: Int
+  ) -> gk_convolution {
+    gk_convolution(
+      n: Int64(images), height: Int64(input.height), width: Int64(input.width),
+      channels: Int64(input.channels), out_height: Int64(output.height),
+      out_width: Int64(output.width), filters: Int64(output.channels),
+      kernel_height: Int64(settings.kernel.height), kernel_width: Int64(settings.kernel.width),
+      stride_height: Int64(settings.stride.height), stride_width: Int64(settings.stride.width),
+      padding_height: Int64(settings.padding.height), padding_width: Int64(settings.padding.width),
+      dilation_height: Int64(settings.dilation.height),
+      dilation_width: Int64(settings.dilation.width), groups: Int64(settings.groups))
+  }
+
+  private func shape(_ pass: Pass) -> gk_convolution {
+    ConvolutionOperation.shape(settings, input.shape, output.shape, images: pass.images)
+  }
+
+  func reserve(_ pass: Pass) throws(GraftError) {
+    try output.storage.reserve(images: pass.images)
+    var shape = shape(pass)
+    let scratch = product([Int(pass.threads), gk_convolution_scratch_size(&shape)])
+    let statistics = product([Int(gk_convolution_tiles(&shape)), 2, output.shape.channels])
+    guard let scratch, let statistics else {
+      throw GraftError(.outOfMemory, "\(weight.name): the work on this batch is too large")
+    }
+    try pass.workspace.reserve(
+      scratch: scratch, statistics: pass.isTraining && !norms.isEmpty ? statistics : 0,
+      partial: pass.isTraining ? gk_convolution_partial_size(&shape) : 0)
+  }
+
+  func forward(_ pass: Pass) {
+    var shape = shape(pass)
+    gk_convolution_pack(&shape, weight.values.pointer, packed.pointer)
+    let collects = pass.isTraining && !norms.isEmpty
+    let statistics = collects ? pass.workspace.statistics.pointer : nil
+    gk_convolution_forward(
+      &shape, pass.threads, input.view, packed.pointer, bias?.values.pointer,
+      output.storage.pointer, statistics, pass.workspace.scratch.pointer)
+    guard let statistics else { return }
+    let tiles = gk_convolution_tiles(&shape)
+    let period = tiles / shape.n
+    let band = gk_convolution_band(&shape)
+    let last = shape.out_height - (period - 1) * band
+    for norm in norms {
+      norm.takeStatistics(
+        statistics, tiles: tiles, period: period,
+        sizes: (band * shape.out_width, last * shape.out_width),
+        count: pass.images * output.shape.pixels)
+    }
+  }
+
+  func backward(_ pass: Pass) throws(GraftError) {
+    guard let (buffer, view) = output.takeGradient(pass) else { return }
+    var shape = shape(pass)
+    gk_convolution_pack_backward(&shape, weight.values.pointer, packedBackward.pointer)
+    var to: UnsafeMutablePointer<Float>?
+    var accumulate: Int32 = 0
+    if input.needsGradient {
+      let room = try input.contribute(pass)
+      (to, accumulate) = (room.to, room.accumulate)
+    }
+    gk_convolution_backward(
+      &shape, pass.threads, input.view, view, packedBackward.pointer, to, accumulate,
+      weight.gradients.pointer, bias?.gradients.pointer, pass.workspace.partial.pointer,
+      pass.workspace.scratch.pointer)
+    pass.pool.release(buffer)
+  }
+}

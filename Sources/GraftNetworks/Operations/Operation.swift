@@ -1,0 +1,51 @@
+import GraftKernels
+import GraftSupport
+
+/// One step of a network's program. Forward it writes its output's storage; backward it takes its
+/// output's gradient, writes its parameters' gradients and contributes to its inputs'.
+protocol Operation: AnyObject {
+  /// Reserves memory for a batch. After it, forward may be called.
+  func reserve(_ pass: Pass) throws(GraftError)
+  func forward(_ pass: Pass)
+  func backward(_ pass: Pass) throws(GraftError)
+}
+
+/// What one pass over a batch is about.
+struct Pass {
+  let images: Int
+  let threads: Int32
+  let isTraining: Bool
+  let workspace: Workspace
+  var pool: GradientPool { workspace.pool }
+}
+
+/// Memory that a network's operations use one after the other.
+final class Workspace {
+  let pool = GradientPool()
+  private(set) var scratch = Reserve(name: "the kernels' scratch memory")
+  private(set) var statistics = Reserve(name: "batch statistics")
+  private(set) var partial = Reserve(name: "partial gradients")
+
+  /// A buffer that grows to the largest size asked for.
+  struct Reserve {
+    let name: String
+    private var buffer: Buffer<Float>?
+
+    init(name: String) { self.name = name }
+
+    mutating func reserve(_ count: Int) throws(GraftError) {
+      if let buffer, buffer.count >= count { return }
+      buffer = nil
+      buffer = try Buffer(count: count, for: name)
+    }
+
+    /// Valid after `reserve`.
+    var pointer: UnsafeMutablePointer<Float> { buffer.unsafelyUnwrapped.pointer }
+  }
+
+  func reserve(scratch: Int = 0, statistics: Int = 0, partial: Int = 0) throws(GraftError) {
+    try self.scratch.reserve(scratch)
+    try self.statistics.reserve(statistics)
+    try self.partial.reserve(partial)
+  }
+}
