@@ -2,6 +2,7 @@
 #ifndef GRAFT_KERNELS_H
 #define GRAFT_KERNELS_H
 
+#include "graft_batch.h"
 #include "graft_convolution.h"
 #include "graft_elementwise.h"
 #include "graft_instructions.h"
