@@ -27,7 +27,7 @@ typedef enum graft_role {
   GRAFT_ROLE_LAYER = 0,
   /** Takes the coefficient of the layer that feeds it: bias, batch norm, classifier. */
   GRAFT_ROLE_FOLLOWS = 1,
-  /** Belongs to no layer: blended half and half. */
+  /** Belongs to no layer: blended half and half (by GRAFT_WEIGHTING_CONSTANT: by the constant). */
   GRAFT_ROLE_HALF = 2,
   /** Left alone: counters, and whatever the caller excludes. */
   GRAFT_ROLE_LEAVE = 3
@@ -108,7 +108,7 @@ typedef enum graft_source {
 typedef enum graft_weighting {
   /** The adaptive coefficient on the entropies of the two layers: the paper. */
   GRAFT_WEIGHTING_ENTROPY = 0,
-  /** `constant` for every layer. 0.5 is plain averaging, 0 hands whole networks on (rotation). */
+  /** `constant` for every tensor. 0.5 is plain averaging, 0 hands whole networks on (rotation). */
   GRAFT_WEIGHTING_CONSTANT = 1
 } graft_weighting;
 
@@ -163,7 +163,8 @@ typedef struct graft_report graft_report;
  * @param plan made from tensors of the same count and ranks; NULL makes one by order.
  * @param networks K pointers, each to `tensor_count` descriptions `stride` bytes apart, the same
  *        shapes in the same order for every network, GRAFT_FLOAT32 (or left alone by the plan).
- *        Networks may not share memory.
+ *        Networks may not share memory. Two tensors of one network may be the same memory (tied
+ *        weights): they are written once, as the first of them says.
  * @param network_count K, 1 to 64. With K = 1 nothing changes.
  * @param options NULL for the defaults. start, every and stop are not looked at here.
  * @param report receives a report, ended with graft_report_destroy; NULL if not wanted.

@@ -43,7 +43,8 @@ void graft_information_options_init(graft_information_options *options, size_t s
  *
  * @param weights at least one element, all finite.
  * @param options NULL for the defaults.
- * @param entropy receives H, 0 <= H <= ln(bins).
+ * @param entropy receives H, 0 <= H <= ln(bins). (In compatibility mode the shares need not add up
+ *        to 1, and with one or two bins H can be a little more.)
  * @return GRAFT_NOT_FINITE where a weight is NaN or infinite; GRAFT_INVALID_ARGUMENT for NULL, an
  *         empty tensor or a bad option; GRAFT_UNSUPPORTED for another dtype.
  */

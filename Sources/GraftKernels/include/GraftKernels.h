@@ -3,8 +3,11 @@
 #define GRAFT_KERNELS_H
 
 #include "graft_batch.h"
+#include "graft_blend.h"
 #include "graft_convolution.h"
+#include "graft_distillation.h"
 #include "graft_elementwise.h"
+#include "graft_information.h"
 #include "graft_instructions.h"
 #include "graft_linear.h"
 #include "graft_memory.h"
@@ -13,5 +16,6 @@
 #include "graft_parallel.h"
 #include "graft_pooling.h"
 #include "graft_rename.h"
+#include "graft_weights.h"
 
 #endif

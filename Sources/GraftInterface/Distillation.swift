@@ -1,0 +1,51 @@
+import CGraft
+import Grafting
+import GraftSupport
+
+private var distillationDefaults: graft_distillation_options {
+  graft_distillation_options(
+    struct_size: MemoryLayout<graft_distillation_options>.size, temperature: 2, label_weight: 1,
+    distillation_weight: 1, threads: 0)
+}
+
+@implementation @_cdecl("graft_distillation_options_init")
+public func graft_distillation_options_init(
+  _ options: UnsafeMutablePointer<graft_distillation_options>?, _ size: Int
+) {
+  fill(options, size: size, with: distillationDefaults)
+}
+
+@implementation @_cdecl("graft_distillation_loss")
+public func graft_distillation_loss(
+  _ student: UnsafePointer<graft_tensor>?,
+  _ teachers: UnsafePointer<UnsafePointer<graft_tensor>?>?, _ teacher_count: Int,
+  _ labels: UnsafePointer<Int64>?, _ options: UnsafePointer<graft_distillation_options>?,
+  _ loss: UnsafeMutablePointer<Double>?, _ gradient: UnsafePointer<graft_tensor>?
+) -> graft_status {
+  status { () throws(GraftError) in
+    let loss = try required(loss, "loss")
+    let given = try distillation(options)
+    let count = try size(teacher_count, "teacher_count", in: 0...Distillation.maxTeachers)
+    var described: [TensorView] = []
+    if count > 0 {
+      let teachers = try required(teachers, "teachers")
+      for m in 0..<count { described.append(try tensor(teachers[m], "teachers[\(m)]")) }
+    }
+    loss.pointee = try given.loss(
+      student: tensor(student, "student"), teachers: described, labels: labels,
+      gradient: gradient == nil ? nil : tensor(gradient, "gradient"))
+  }
+}
+
+private func distillation(_ pointer: UnsafePointer<graft_distillation_options>?)
+  throws(GraftError) -> Distillation
+{
+  let given = try options(pointer, defaults: distillationDefaults, name: "options")
+  var result = Distillation()
+  result.temperature = given.temperature
+  result.labelWeight = try number(given.label_weight, "label_weight", in: nonNegative)
+  result.distillationWeight = try number(
+    given.distillation_weight, "distillation_weight", in: nonNegative)
+  result.threads = try threadCount(given.threads)
+  return result
+}

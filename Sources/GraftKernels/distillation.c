@@ -1,0 +1,161 @@
+#include "graft_distillation.h"
+
+#include "float_environment.h"
+#include "graft_parallel.h"
+
+#include <math.h>
+#include <stddef.h>
+
+#pragma STDC FP_CONTRACT OFF
+
+int64_t gk_distillation_scratch(int64_t classes) { return 4 * classes; }
+
+static void load_row(const gk_logits *logits, int64_t row, int64_t classes, double *values) {
+  int64_t step = logits->column_stride;
+  if (logits->wide) {
+    const double *from = (const double *)logits->data + row * logits->row_stride;
+    for (int64_t c = 0; c < classes; ++c) values[c] = from[c * step];
+  } else {
+    const float *from = (const float *)logits->data + row * logits->row_stride;
+    for (int64_t c = 0; c < classes; ++c) values[c] = (double)from[c * step];
+  }
+}
+
+static void store_row(const gk_logits *logits, int64_t row, int64_t classes,
+                      const double *values) {
+  int64_t step = logits->column_stride;
+  if (logits->wide) {
+    double *to = (double *)logits->data + row * logits->row_stride;
+    for (int64_t c = 0; c < classes; ++c) to[c * step] = values[c];
+  } else {
+    float *to = (float *)logits->data + row * logits->row_stride;
+    for (int64_t c = 0; c < classes; ++c) to[c * step] = (float)values[c];
+  }
+}
+
+int64_t gk_first_row_not_finite(const gk_logits *logits, int64_t batch, int64_t classes) {
+  for (int64_t row = 0; row < batch; ++row) {
+    for (int64_t c = 0; c < classes; ++c) {
+      int64_t at = row * logits->row_stride + c * logits->column_stride;
+      double value = logits->wide ? ((const double *)logits->data)[at]
+                                  : (double)((const float *)logits->data)[at];
+      if (!isfinite(value)) return row;
+    }
+  }
+  return -1;
+}
+
+static double highest(const double *values, int64_t count) {
+  double most = values[0];
+  for (int64_t i = 1; i < count; ++i)
+    if (values[i] > most) most = values[i];
+  return most;
+}
+
+/* e[c] = exp((z[c] - most) / temperature), whose highest is 1: nothing overflows. Returns the
+ * sum. */
+static double exponentials(const double *z, int64_t classes, double most, double temperature,
+                           double *e) {
+  double sum = 0;
+  for (int64_t c = 0; c < classes; ++c) {
+    e[c] = exp((z[c] - most) / temperature);
+    sum += e[c];
+  }
+  return sum;
+}
+
+/* T^2 KL(p̄ || p_T) of a row, p_T being the student's softmax at temperature T, with the logarithms
+ * `log_sum` of its sum of exponentials; the mean of the teachers' softmax is left in `mean`.
+ *
+ * = sum p̄ (T^2 ln p̄ - T^2 ln p_T): the logits' distances are multiplied by T, not divided by T
+ * and multiplied by T^2, so that at a small T they stay what they are. */
+static double divergence(const gk_distillation *what, int64_t row, const double *z, double most,
+                         double log_sum, double *mean, double *t) {
+  int64_t classes = what->classes;
+  double temperature = what->temperature, square = temperature * temperature, result = 0;
+  if (what->teachers == 1) { /* ln p̄ needs no logarithm of a sum: exact where p̄ is tiny */
+    load_row(&what->teacher[0], row, classes, t);
+    double top = highest(t, classes);
+    double sum = exponentials(t, classes, top, temperature, mean);
+    double log_ratio = log_sum - log(sum);
+    for (int64_t c = 0; c < classes; ++c) {
+      mean[c] /= sum;
+      double apart = (t[c] - top) - (z[c] - most);
+      if (mean[c] > 0) result += mean[c] * (temperature * apart + square * log_ratio);
+    }
+    return result;
+  }
+  for (int64_t c = 0; c < classes; ++c) mean[c] = 0;
+  for (int64_t m = 0; m < what->teachers; ++m) {
+    load_row(&what->teacher[m], row, classes, t);
+    double sum = exponentials(t, classes, highest(t, classes), temperature, t);
+    for (int64_t c = 0; c < classes; ++c) mean[c] += t[c] / sum;
+  }
+  for (int64_t c = 0; c < classes; ++c) {
+    mean[c] /= (double)what->teachers;
+    if (mean[c] > 0)
+      result += mean[c] * (square * (log(mean[c]) + log_sum) - temperature * (z[c] - most));
+  }
+  return result;
+}
+
+/* One row's loss. `z` holds the logits before, and the gradient times the batch after; `e`, `mean`
+ * and `t` are scratch. */
+static double loss_of_row(const gk_distillation *what, int64_t row, double *z, double *e,
+                          double *mean, double *t) {
+  int64_t classes = what->classes;
+  double most = highest(z, classes), loss = 0;
+  double sum = 0; /* p_T = e / sum */
+  if (what->teachers > 0) {
+    sum = exponentials(z, classes, most, what->temperature, e);
+    loss = what->distillation_weight * divergence(what, row, z, most, log(sum), mean, t);
+  }
+  double label_sum = 0; /* p = t / label_sum */
+  int64_t label = -1;
+  if (what->label_weight > 0) {
+    label = what->labels[row];
+    label_sum = exponentials(z, classes, most, 1, t);
+    loss += what->label_weight * (log(label_sum) - (z[label] - most));
+  }
+  for (int64_t c = 0; c < classes; ++c) {
+    double gradient = 0;
+    if (label >= 0)
+      gradient += what->label_weight * (t[c] / label_sum - (c == label ? 1.0 : 0.0));
+    if (what->teachers > 0)
+      gradient += what->distillation_weight * what->temperature * (e[c] / sum - mean[c]);
+    z[c] = gradient;
+  }
+  return loss;
+}
+
+typedef struct job {
+  const gk_distillation *what;
+  double *losses, *scratch;
+} job;
+
+enum { ROWS = 8 };
+
+static void tile_of_rows(void *context, int64_t tile, int worker) {
+  job *j = context;
+  const gk_distillation *what = j->what;
+  int64_t classes = what->classes;
+  double *z = j->scratch + worker * gk_distillation_scratch(classes);
+  unsigned floats = gk_plain_floats();
+  for (int64_t row = tile * ROWS; row < what->batch && row < (tile + 1) * ROWS; ++row) {
+    load_row(&what->student, row, classes, z);
+    j->losses[row] = loss_of_row(what, row, z, z + classes, z + 2 * classes, z + 3 * classes);
+    if (what->gradient.data == NULL) continue;
+    for (int64_t c = 0; c < classes; ++c) z[c] /= (double)what->batch;
+    store_row(&what->gradient, row, classes, z);
+  }
+  gk_restore_floats(floats);
+}
+
+double gk_distillation_loss(const gk_distillation *what, int threads, double *losses,
+                            double *scratch) {
+  job j = {what, losses, scratch};
+  gk_parallel_for(threads, (what->batch - 1) / ROWS + 1, tile_of_rows, &j);
+  double sum = 0;
+  for (int64_t row = 0; row < what->batch; ++row) sum += losses[row];
+  return sum / (double)what->batch;
+}

@@ -1,0 +1,120 @@
+/* Included once per instruction set by method_loops.c; no include guard on purpose. Lane i holds
+ * every sixteenth element from i on, and lanes are added in one fixed tree: so the registers'
+ * width does not show in the results. */
+
+/* Unaligned loads and stores of sixteen values. */
+#define LOAD(p) ({ f16 v_; memcpy(&v_, (p), sizeof v_); v_; })
+#define STORE(p, v) ({ f16 v_ = (v); memcpy((p), &v_, sizeof v_); })
+
+static void NAME(measure)(const float *x, int64_t n, float *low, float *high, double *sum) {
+  f16 lowest = x[0], highest = x[0];
+  d16 total = 0.0;
+  for (; n >= 16; n -= 16, x += 16) {
+    f16 v = LOAD(x);
+    lowest = v < lowest ? v : lowest;
+    highest = v > highest ? v : highest;
+    total += __builtin_convertvector(__builtin_elementwise_abs(v), d16);
+  }
+  if (n > 0) {
+    f16 v = 0.0f;
+    memcpy(&v, x, (size_t)n * sizeof *x);
+    total += __builtin_convertvector(__builtin_elementwise_abs(v), d16);
+    v = x[0];
+    memcpy(&v, x, (size_t)n * sizeof *x);
+    lowest = v < lowest ? v : lowest;
+    highest = v > highest ? v : highest;
+  }
+  float l = lowest[0], h = highest[0];
+  for (int i = 1; i < 16; ++i) {
+    l = lowest[i] < l ? lowest[i] : l;
+    h = highest[i] > h ? highest[i] : h;
+  }
+  *low = l;
+  *high = h;
+  double s[8];
+  for (int i = 0; i < 8; ++i) s[i] = total[i] + total[i + 8];
+  *sum = ((s[0] + s[4]) + (s[2] + s[6])) + ((s[1] + s[5]) + (s[3] + s[7]));
+}
+
+static void NAME(count)(const float *x, int64_t n, const float *threshold, int64_t thresholds,
+                        int64_t *at_least) {
+  /* 32-bit counters: enough for 2^31 values a lane, and callers come with GK_PIECE. */
+  while (n > 0) {
+    float rest[128];
+    const float *block = x;
+    int64_t now = n < 128 ? n : 128;
+    if (now < 128) { /* -inf is under every threshold */
+      for (int64_t i = 0; i < 128; ++i) rest[i] = i < now ? x[i] : -__builtin_inff();
+      block = rest;
+    }
+    f16 v0 = LOAD(block), v1 = LOAD(block + 16), v2 = LOAD(block + 32), v3 = LOAD(block + 48);
+    f16 v4 = LOAD(block + 64), v5 = LOAD(block + 80), v6 = LOAD(block + 96);
+    f16 v7 = LOAD(block + 112);
+    for (int64_t t = 0; t < thresholds; ++t) {
+      f16 edge = threshold[t];
+      i16 sum = (((v0 >= edge) + (v1 >= edge)) + ((v2 >= edge) + (v3 >= edge))) +
+                (((v4 >= edge) + (v5 >= edge)) + ((v6 >= edge) + (v7 >= edge)));
+      at_least[t] -= __builtin_reduce_add(sum);
+    }
+    x += now;
+    n -= now;
+  }
+}
+
+static void NAME(bin)(const float *x, int64_t n, double low, double high, double step,
+                      int64_t bins, int32_t *index) {
+  double scale = (double)bins / (high - low);
+  d16 last = (double)(bins - 1);
+  for (; n > 0; n -= 16, x += 16, index += 16) {
+    int64_t now = n < 16 ? n : 16;
+    f16 f = x[0];
+    memcpy(&f, x, (size_t)now * sizeof *x);
+    d16 v = __builtin_convertvector(f, d16);
+    /* A guess, at most one off, settled by the edges themselves. */
+    d16 guess = __builtin_elementwise_trunc((v - low) * scale);
+    guess = guess > last ? last : guess;
+    d16 lower = guess * step + low, upper = (guess + 1.0) * step + low;
+    l16 under = v < lower, over = (v >= upper) & (guess != last);
+    guess += __builtin_convertvector(under, d16) - __builtin_convertvector(over, d16);
+    i16 found = __builtin_convertvector(guess, i16);
+    memcpy(index, &found, (size_t)now * sizeof *index);
+  }
+}
+
+static void NAME(combine)(float *out, int64_t n, int64_t terms, const float *const *x,
+                          const double *weight) {
+  if (terms == 2) { /* the paper's */
+    const float *a = x[0], *b = x[1];
+    double wa = weight[0], wb = weight[1];
+    int64_t i = 0;
+    for (; i + 16 <= n; i += 16) {
+      d16 sum = __builtin_convertvector(LOAD(a + i), d16) * wa +
+                __builtin_convertvector(LOAD(b + i), d16) * wb;
+      STORE(out + i, __builtin_convertvector(sum, f16));
+    }
+    for (; i < n; ++i) out[i] = (float)((double)a[i] * wa + (double)b[i] * wb);
+    return;
+  }
+  for (int64_t i = 0; i < n; i += 16) {
+    int64_t now = n - i < 16 ? n - i : 16;
+    d16 sum = 0.0;
+    for (int64_t t = 0; t < terms; ++t) {
+      f16 v = 0.0f;
+      memcpy(&v, x[t] + i, (size_t)now * sizeof *out);
+      d16 product = __builtin_convertvector(v, d16) * weight[t];
+      sum = t == 0 ? product : sum + product;
+    }
+    f16 rounded = __builtin_convertvector(sum, f16);
+    memcpy(out + i, &rounded, (size_t)now * sizeof *out);
+  }
+}
+
+static const gk_method_loops NAME(loops) = {
+    .measure = NAME(measure),
+    .count = NAME(count),
+    .bin = NAME(bin),
+    .combine = NAME(combine),
+};
+
+#undef LOAD
+#undef STORE

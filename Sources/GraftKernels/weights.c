@@ -1,0 +1,100 @@
+#include "graft_weights.h"
+
+#include <stddef.h>
+#include <string.h>
+
+gk_tiling gk_tile_weights(const gk_weights *view) {
+  gk_tiling tiling = {.filters_per_tile = 1, .tiles_per_filter = 1};
+  if (view->length > GK_TILE) {
+    tiling.tiles_per_filter = (view->length - 1) / GK_TILE + 1;
+    tiling.tiles = view->filters * tiling.tiles_per_filter;
+  } else {
+    tiling.filters_per_tile = GK_TILE / view->length;
+    tiling.tiles = (view->filters - 1) / tiling.filters_per_tile + 1;
+  }
+  return tiling;
+}
+
+gk_tile_range gk_range_of_tile(const gk_weights *view, const gk_tiling *tiling, int64_t tile) {
+  gk_tile_range range;
+  if (tiling->tiles_per_filter > 1) {
+    range.first = tile / tiling->tiles_per_filter;
+    range.last = range.first + 1;
+    range.from = tile % tiling->tiles_per_filter * GK_TILE;
+    range.to = view->length - range.from > GK_TILE ? range.from + GK_TILE : view->length;
+  } else {
+    range.first = tile * tiling->filters_per_tile;
+    range.last = range.first + tiling->filters_per_tile;
+    if (range.last > view->filters) range.last = view->filters;
+    range.from = 0;
+    range.to = view->length;
+  }
+  return range;
+}
+
+float *gk_in_a_row(const gk_weights *view, int64_t filter, int64_t offset) {
+  if (view->rank > 1 || (view->rank == 1 && view->stride[0] != 1)) return NULL;
+  return view->data + filter * view->filter_stride + offset;
+}
+
+/* Walks the elements of a filter: `position` is where the next one lies. */
+typedef struct walk {
+  int64_t index[GK_WEIGHTS_RANK];
+  float *position;
+} walk;
+
+static walk start(const gk_weights *view, int64_t filter, int64_t offset) {
+  walk at = {.position = view->data + filter * view->filter_stride};
+  for (int d = view->rank - 1; d >= 0; --d) {
+    at.index[d] = offset % view->shape[d];
+    offset /= view->shape[d];
+    at.position += at.index[d] * view->stride[d];
+  }
+  return at;
+}
+
+/* Goes past `count` elements that lie in the innermost dimension. */
+static void advance(const gk_weights *view, walk *at, int64_t count) {
+  int d = view->rank - 1;
+  at->index[d] += count;
+  at->position += count * view->stride[d];
+  while (d > 0 && at->index[d] == view->shape[d]) {
+    at->position += view->stride[d - 1] - view->shape[d] * view->stride[d];
+    at->index[d] = 0;
+    ++at->index[--d];
+  }
+}
+
+const float *gk_gather(const gk_weights *view, int64_t filter, int64_t offset, int64_t count,
+                       float *buffer) {
+  const float *row = gk_in_a_row(view, filter, offset);
+  if (row != NULL) return row;
+  int inner = view->rank - 1;
+  walk at = start(view, filter, offset);
+  for (int64_t done = 0; done < count;) {
+    int64_t run = view->shape[inner] - at.index[inner], step = view->stride[inner];
+    if (run > count - done) run = count - done;
+    for (int64_t i = 0; i < run; ++i) buffer[done + i] = at.position[i * step];
+    done += run;
+    advance(view, &at, run);
+  }
+  return buffer;
+}
+
+void gk_scatter(const gk_weights *view, int64_t filter, int64_t offset, int64_t count,
+                const float *values) {
+  float *row = gk_in_a_row(view, filter, offset);
+  if (row != NULL) {
+    if (row != values) memcpy(row, values, (size_t)count * sizeof *row);
+    return;
+  }
+  int inner = view->rank - 1;
+  walk at = start(view, filter, offset);
+  for (int64_t done = 0; done < count;) {
+    int64_t run = view->shape[inner] - at.index[inner], step = view->stride[inner];
+    if (run > count - done) run = count - done;
+    for (int64_t i = 0; i < run; ++i) at.position[i * step] = values[done + i];
+    done += run;
+    advance(view, &at, run);
+  }
+}

@@ -1,0 +1,32 @@
+/// What a graft did, layer by layer and network by network.
+public struct GraftReport: Sendable {
+  /// One layer of one network.
+  public struct Entry: Equatable, Sendable {
+    /// The network that gave.
+    public let source: Int
+    /// The share of its own weights that the layer kept.
+    public let alpha: Double
+    /// Entropy in nats.
+    public let entropyBefore: Double
+    public internal(set) var entropyAfter: Double
+    public let filters: Int
+    /// Filters whose l1 norm is under the threshold.
+    public let invalidBefore: Int
+    public internal(set) var invalidAfter: Int
+    /// Mean l1 norm of the filters.
+    public let normBefore: Double
+    public internal(set) var normAfter: Double
+  }
+
+  /// One layer of every network.
+  public struct Layer: Sendable {
+    public let name: String
+    /// Its index among the tensors.
+    public let tensor: Int
+    /// One for each network.
+    public internal(set) var networks: [Entry]
+  }
+
+  public internal(set) var layers: [Layer]
+  public let networkCount: Int
+}

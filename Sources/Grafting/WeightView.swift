@@ -1,0 +1,107 @@
+import GraftKernels
+import GraftSupport
+
+// From a described array to what the kernels walk over.
+
+extension TensorView {
+  /// The number of filters along dimension `axis`; 1 for an array without dimensions.
+  public func filterCount(axis: Int) -> Int { shape.isEmpty ? 1 : shape[axis] }
+
+  /// Checks that this can be measured: float32, not empty, and with a dimension `axis`.
+  func checkMeasurable(axis: Int = 0) throws(GraftError) {
+    guard type == .float32 else {
+      throw GraftError(.unsupported, "\(name): the type is \(type); supported is float32")
+    }
+    guard count > 0 else {
+      throw GraftError(.invalidArgument, "\(name): empty, of shape \(shape)")
+    }
+    guard axis >= 0, axis < max(shape.count, 1) else {
+      throw GraftError(
+        .invalidArgument,
+        "\(name): filter_axis is \(axis), and the shape is \(shape); allowed are 0 and 1, below "
+          + "the number of dimensions")
+    }
+  }
+
+  /// Checks that no two elements can share memory, as an array that is written must be.
+  func checkWritable() throws(GraftError) {
+    var reach = 1
+    let dimensions = zip(shape, strides).filter { $0.0 > 1 }.sorted { $0.1 < $1.1 }
+    for (dimension, stride) in dimensions {
+      guard stride >= reach else {
+        throw GraftError(
+          .invalidArgument,
+          "\(name): with shape \(shape) and strides \(strides) elements share memory, and it would "
+            + "be written")
+      }
+      reach += (dimension - 1) * stride
+    }
+  }
+
+  /// An array of the shape of `model`, without gaps, at `data`.
+  init(placing model: TensorView, at data: UnsafeMutablePointer<Float>) throws(GraftError) {
+    try self.init(
+      name: model.name, data: UnsafeMutableRawPointer(data), type: .float32, shape: model.shape)
+  }
+
+  /// All elements as one run. The array is measurable.
+  func wholeView() -> gk_weights { view(filters: 1, filterStride: 0, dimensions: shape.indices) }
+
+  /// The elements by filter along dimension `axis`. The array is measurable with that axis.
+  func filterView(axis: Int) -> gk_weights {
+    guard !shape.isEmpty else { return wholeView() }
+    return view(
+      filters: shape[axis], filterStride: strides[axis],
+      dimensions: shape.indices.filter { $0 != axis })
+  }
+
+  private func view(filters: Int, filterStride: Int, dimensions: some Sequence<Int>) -> gk_weights {
+    // Dimensions that lie behind one another are one dimension.
+    var joined: [(size: Int, stride: Int)] = []
+    for dimension in dimensions where shape[dimension] != 1 {
+      let (size, stride) = (shape[dimension], strides[dimension])
+      if let outer = joined.last, product([size, stride]) == outer.stride {
+        joined[joined.count - 1] = (outer.size * size, stride)
+      } else {
+        joined.append((size, stride))
+      }
+    }
+    var view = gk_weights()
+    view.data = data?.assumingMemoryBound(to: Float.self)
+    view.filters = Int64(filters)
+    view.filter_stride = Int64(filterStride)
+    view.length = Int64(count / filters)
+    view.rank = Int32(joined.count)
+    withUnsafeMutableBytes(of: &view.shape) { sizes in
+      withUnsafeMutableBytes(of: &view.stride) { strides in
+        let (sizes, strides) = (
+          sizes.bindMemory(to: Int64.self), strides.bindMemory(to: Int64.self)
+        )
+        for (index, dimension) in joined.enumerated() where index < sizes.count {
+          sizes[index] = Int64(dimension.size)
+          strides[index] = Int64(dimension.stride)
+        }
+      }
+    }
+    return view
+  }
+
+  /// The error for a weight that is NaN or infinite; it says where the first one is.
+  func notFiniteError(_ label: String) -> GraftError {
+    let values = data?.assumingMemoryBound(to: Float.self)
+    var index = [Int](repeating: 0, count: shape.count)
+    for _ in 0..<count {
+      let offset = zip(index, strides).reduce(0) { $0 + $1.0 * $1.1 }
+      if let value = values?[offset], !value.isFinite {
+        return GraftError(
+          .notFinite, "\(label): the weight at \(index) is \(value); all must be finite")
+      }
+      for axis in shape.indices.reversed() {
+        index[axis] += 1
+        if index[axis] < shape[axis] { break }
+        index[axis] = 0
+      }
+    }
+    return GraftError(.notFinite, "\(label): a weight is not finite")
+  }
+}
