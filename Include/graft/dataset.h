@@ -24,14 +24,20 @@ typedef enum graft_split { GRAFT_SPLIT_TRAIN = 0, GRAFT_SPLIT_TEST = 1 } graft_s
  * CIFAR-100 gives the 100 fine classes. Images are 3 x 32 x 32 bytes.
  *
  * @return GRAFT_IO where a file is missing, GRAFT_FORMAT where a file's length is not a whole
- *         number of records or a label is out of range.
+ *         number of records or a label is out of range; GRAFT_INVALID_ARGUMENT where the directory
+ *         holds files of both.
  */
 graft_status graft_dataset_cifar(const char *directory, graft_split split,
                                  graft_dataset **dataset);
 
 /**
  * Reads a pair of IDX files of unsigned bytes, plain or gzip-compressed (seen from the content):
- * images of 3 dimensions (N x H x W) or 4 (N x H x W x C), labels of 1.
+ * images of 3 dimensions (N x H x W) or 4 (N x H x W x C), labels of 1. The number of classes is
+ * the highest label + 1.
+ *
+ * @return GRAFT_IO; GRAFT_FORMAT, naming the file, where one is truncated, corrupt or no IDX file;
+ *         GRAFT_UNSUPPORTED for elements of another type; GRAFT_SHAPE_MISMATCH where the files'
+ *         counts differ.
  */
 graft_status graft_dataset_idx(const char *images_path, const char *labels_path,
                                graft_dataset **dataset);
@@ -39,8 +45,8 @@ graft_status graft_dataset_idx(const char *images_path, const char *labels_path,
 /**
  * Makes a data set from the caller's arrays, copied once.
  *
- * @param images N x C x H x W, GRAFT_FLOAT32, finite, any strides. Values are used as they are
- *        unless normalised with graft_dataset_normalise.
+ * @param images N x C x H x W, GRAFT_FLOAT32, finite, any strides; N at least 1, the others 1 to
+ *        32768. Values are used as they are unless normalised with graft_dataset_normalise.
  * @param labels N class numbers, 0 to classes - 1.
  * @param classes 1 to 65536.
  */
@@ -50,7 +56,7 @@ graft_status graft_dataset_arrays(const graft_tensor *images, const int64_t *lab
 /**
  * The same from bytes: N x C x H x W, any strides in elements; read as value / 255.
  *
- * @param shape 4 dimensions. @param strides 4 strides, or NULL for row-major.
+ * @param shape 4 dimensions. @param strides 4 strides, each >= 0, or NULL for row-major.
  */
 graft_status graft_dataset_bytes(const uint8_t *images, const int64_t shape[4],
                                  const int64_t *strides, const int64_t *labels, int64_t classes,
@@ -73,15 +79,18 @@ typedef struct graft_dataset_info {
 graft_status graft_dataset_get_info(const graft_dataset *dataset, graft_dataset_info *info);
 
 /**
- * Mean and standard deviation of every channel, over all images, in the values' own scale (0 to 1
- * for bytes). @param count must be the number of channels.
+ * Mean and standard deviation (divided by N, not N - 1) of every channel, over all images, as the
+ * data set shows them: from 0 to 1 for bytes, and after graft_dataset_normalise as normalised.
+ *
+ * @param count must be the number of channels.
  */
 graft_status graft_dataset_statistics(const graft_dataset *dataset, double *mean,
                                       double *deviation, size_t count);
 
 /**
  * Makes a data set that shows the same images as (x - mean) / deviation per channel; the images
- * are shared, not copied. Give the test set the statistics of the training set.
+ * are shared, not copied, and live as long as one of the data sets. Give the test set the
+ * statistics of the training set.
  *
  * @param deviation > 0.
  */
@@ -93,7 +102,8 @@ graft_status graft_dataset_normalise(const graft_dataset *dataset, const double 
  * Copies images out, without augmentation.
  *
  * @param indices `count` image numbers.
- * @param images receives count x C x H x W, GRAFT_FLOAT32, any strides; NULL if not wanted.
+ * @param images receives count x C x H x W, GRAFT_FLOAT32, any strides; its first dimension is at
+ *        least count. NULL if not wanted.
  * @param labels receives `count` labels; NULL if not wanted.
  */
 graft_status graft_dataset_read(const graft_dataset *dataset, const int64_t *indices,
@@ -104,9 +114,14 @@ graft_status graft_dataset_read(const graft_dataset *dataset, const int64_t *ind
  *
  * @param seed, epoch decide order, crops and flips; epoch counts from 1.
  * @param batch number of the batch within the epoch, from 0.
- * @param batch_size 1 to 65536. @param crop_padding pixels of zero padding of the random crop,
- *        0 for none. @param flip 1 for random horizontal flips.
- * @param images receives up to batch_size x C x H x W. @param labels likewise.
+ * @param batch_size 1 to 65536.
+ * @param crop_padding 0 for none, to 4096: pixels of zeros around an image, of which a window of the
+ *        image's size is taken at random. The zeros are those of the stored image, before
+ *        normalisation: a pixel of the padding shows as (0 - mean) / deviation.
+ * @param flip 1 mirrors half of the images left to right.
+ * @param images receives n x C x H x W, GRAFT_FLOAT32, any strides, where n is the number of images
+ *        in the batch; its first dimension is at least that. NULL if not wanted.
+ * @param labels receives n labels; NULL if not wanted.
  * @param count receives how many images the batch has (fewer in the last one; 0 past it).
  */
 graft_status graft_dataset_batch(const graft_dataset *dataset, uint64_t seed, int64_t epoch,
