@@ -1,6 +1,7 @@
 #include "graft_linear.h"
 
 #include <cblas.h>
+#include <pthread.h>
 #include <string.h>
 
 #include "convolution_plan.h"
@@ -8,6 +9,10 @@
 
 /* Rows of a tile: fixed, so that a product's order of additions never depends on the threads. */
 #define ROWS 64
+
+/* Debian's serial OpenBLAS is built without locking: two threads in it at once share a work buffer
+ * and get wrong products. One at a time, then. */
+static pthread_mutex_t blas_lock = PTHREAD_MUTEX_INITIALIZER;
 
 typedef struct linear_job {
   const float *x, *weights, *bias, *dy;
@@ -23,27 +28,33 @@ static void forward_tile(void *context, int64_t tile, int worker) {
   float *y = job->y + first * job->out;
   for (int64_t r = 0; job->bias != NULL && r < rows; ++r)
     memcpy(y + r * job->out, job->bias, (size_t)job->out * sizeof(float));
+  pthread_mutex_lock(&blas_lock);
   cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)rows, (int)job->out, (int)job->in, 1,
               job->x + first * job->in, (int)job->in, job->weights, (int)job->in,
               job->bias != NULL, y, (int)job->out);
+  pthread_mutex_unlock(&blas_lock);
 }
 
 static void input_tile(void *context, int64_t tile, int worker) {
   const linear_job *job = context;
   (void)worker;
   int64_t first = tile * ROWS, rows = gk_min(ROWS, job->n - first);
+  pthread_mutex_lock(&blas_lock);
   cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)rows, (int)job->in, (int)job->out, 1,
               job->dy + first * job->out, (int)job->out, job->weights, (int)job->in,
               (float)job->accumulate, job->dx + first * job->in, (int)job->in);
+  pthread_mutex_unlock(&blas_lock);
 }
 
 static void weights_tile(void *context, int64_t tile, int worker) {
   const linear_job *job = context;
   (void)worker;
   int64_t first = tile * ROWS, rows = gk_min(ROWS, job->out - first);
+  pthread_mutex_lock(&blas_lock);
   cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, (int)rows, (int)job->in, (int)job->n, 1,
               job->dy + first, (int)job->out, job->x, (int)job->in, 0, job->dw + first * job->in,
               (int)job->in);
+  pthread_mutex_unlock(&blas_lock);
 }
 
 void gk_linear_forward(int threads, const float *x, const float *weights, const float *bias,
