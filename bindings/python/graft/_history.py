@@ -1,0 +1,109 @@
+"""What a training run left behind: a record for every network and epoch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+__all__ = ["EpochRecord", "History"]
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """A network's results of one epoch.
+
+    Attributes
+    ----------
+    epoch, network
+        The epoch, from 1, and the network, from 0.
+    learning_rate
+        At the epoch's first step.
+    train_loss, train_accuracy
+        Means over the epoch's batches, in training mode; accuracies are shares, 0 to 1.
+    test_loss, test_accuracy
+        Over the test set, in evaluation mode; NaN where there is none.
+    evaluated
+        "before" or "after" the epoch's graft.
+    grafted
+        Whether a graft was due after this epoch.
+    seconds
+        Wall-clock seconds of the epoch, all networks together.
+    """
+
+    epoch: int
+    network: int
+    learning_rate: float
+    train_loss: float
+    train_accuracy: float
+    test_loss: float
+    test_accuracy: float
+    evaluated: str
+    grafted: bool
+    seconds: float
+
+
+class History(Sequence[EpochRecord]):
+    """The records of all networks, epoch by epoch."""
+
+    def __init__(self, records: Sequence[EpochRecord] = ()) -> None:
+        self._records = list(records)
+
+    def __getitem__(self, index):  # type: ignore[override]
+        return self._records[index]
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __iter__(self) -> Iterator[EpochRecord]:
+        return iter(self._records)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, History) and self._records == other._records
+
+    __hash__ = None  # type: ignore[assignment]
+
+    @property
+    def networks(self) -> int:
+        """How many networks were trained."""
+        return 1 + max((record.network for record in self), default=-1)
+
+    @property
+    def epochs(self) -> int:
+        """How many epochs are done."""
+        return max((record.epoch for record in self), default=0)
+
+    def network(self, index: int) -> list[EpochRecord]:
+        """One network's records."""
+        return [record for record in self if record.network == index]
+
+    def last(self, network: int = 0) -> EpochRecord:
+        """A network's last epoch: the one to report.
+
+        Raises
+        ------
+        IndexError
+            If no epoch is done.
+        """
+        return self.network(network)[-1]
+
+    def best(self, network: int = 0) -> EpochRecord:
+        """The epoch of the highest test accuracy. To report it is to select on the test set."""
+        records = self.network(network)
+        return max(records, key=lambda one: -1 if math.isnan(one.test_accuracy)
+                   else one.test_accuracy)
+
+    def table(self) -> str:
+        """A line for every network and epoch, for a terminal."""
+        lines = [
+            "epoch  net      lr  train loss     acc  test loss     acc  when      graft  seconds"]
+        for one in self:
+            lines.append(
+                f"{one.epoch:5d}  {one.network:3d}  {one.learning_rate:6.4f}  "
+                f"{one.train_loss:10.4f}  {100 * one.train_accuracy:5.2f}%  "
+                f"{one.test_loss:9.4f}  {100 * one.test_accuracy:5.2f}%  "
+                f"{one.evaluated:<8}  {'yes' if one.grafted else 'no':<5}  {one.seconds:7.2f}")
+        return "\n".join(lines)
+
+    def __repr__(self) -> str:
+        return f"<History of {self.epochs} epochs, {self.networks} networks>"

@@ -1,0 +1,415 @@
+"""Networks of the library's own engine: built layer by layer or ready made, run, trained, saved."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from ctypes import byref, c_int32, c_int64
+from typing import Any
+
+import numpy as np
+
+from . import _arrays, _checks
+from ._errors import InvalidArgumentError, InvalidStateError, ShapeMismatchError, check
+from ._handles import Handle
+from ._library import defaults, lib
+from ._structures import ConvolutionOptions, Mode, Pooling, ResnetOptions, SgdOptions, Shortcut
+from ._structures import Tensor
+
+__all__ = ["Network", "SGD", "Value", "resnet"]
+
+
+class Value:
+    """What a layer puts out, or the network's input, while the network is built."""
+
+    def __init__(self, network: Network, index: int) -> None:
+        self._network = network
+        self._index = index
+
+    def __repr__(self) -> str:
+        return f"<value {self._index} of a network>"
+
+
+class Network:
+    """A convolutional network; one thread at a time may use it.
+
+    Build one by adding layers to `input` and calling `finish`, or take `resnet`. Images are
+    N x C x H x W float32 of any strides; weights have PyTorch's names, shapes and order.
+
+    Parameters
+    ----------
+    input_shape
+        Channels, height and width of the images.
+
+    Examples
+    --------
+    >>> network = Network((1, 8, 8))
+    >>> x = network.convolution("conv", network.input, 16, kernel=3, padding=1)
+    >>> x = network.relu(network.batch_norm("norm", x))
+    >>> network.finish(network.linear("head", network.global_pool(x), 10), seed=1)
+    >>> network.forward(images).shape
+    (100, 10)
+    """
+
+    def __init__(self, input_shape: tuple[int, int, int] = (3, 32, 32)) -> None:
+        shape = _checks.image_shape(input_shape, "input_shape")
+        self._start(Handle("graft_network_create", "graft_network_destroy", *shape))
+
+    @classmethod
+    def _of(cls, handle: Handle) -> Network:
+        network = cls.__new__(cls)
+        network._start(handle)
+        return network
+
+    def _start(self, handle: Handle) -> None:
+        self._handle = handle
+        self._threads = 0
+        self._views: dict[str, np.ndarray] = {}
+        self._names: list[str] = []
+        self._image_shape: tuple[int, ...] | None = None
+
+    @property
+    def _as_parameter_(self) -> Any:
+        return self._handle._as_parameter_
+
+    # ---- construction ----------------------------------------------------------------------------
+
+    @property
+    def input(self) -> Value:
+        """The images."""
+        return Value(self, 0)
+
+    def convolution(
+        self, name: str, input: Value, filters: int, kernel: int | tuple[int, int] = 3, *,
+        stride: int | tuple[int, int] = 1, padding: int | tuple[int, int] = 0,
+        dilation: int | tuple[int, int] = 1, groups: int = 1, bias: bool = False,
+    ) -> Value:
+        """Add a convolution, whose weight is filters x channels / groups x height x width.
+
+        Pairs are (height, width); a single number stands for both.
+        """
+        options = defaults(ConvolutionOptions, "graft_convolution_options_init")
+        options.filters = _checks.integer(filters, "filters")
+        options.groups, options.bias = _checks.integer(groups, "groups"), bool(bias)
+        pairs = {"kernel": kernel, "stride": stride, "padding": padding, "dilation": dilation}
+        for field, pair in pairs.items():
+            height, width = _checks.pair(pair, field)
+            setattr(options, f"{field}_height", height)
+            setattr(options, f"{field}_width", width)
+        return self._layer(
+            "convolution", _checks.text(name, "name"), self._index(input), byref(options))
+
+    def batch_norm(
+        self, name: str, input: Value, epsilon: float = 1e-5, momentum: float = 0.1
+    ) -> Value:
+        """Add a batch norm over the channels."""
+        return self._layer(
+            "batch_norm", _checks.text(name, "name"), self._index(input),
+            _checks.number(epsilon, "epsilon"), _checks.number(momentum, "momentum"))
+
+    def relu(self, input: Value, negative_slope: float = 0.0) -> Value:
+        """Add a ReLU; a leaky one where `negative_slope` is not 0."""
+        return self._layer(
+            "relu", self._index(input), _checks.number(negative_slope, "negative_slope"))
+
+    def sum(self, a: Value, b: Value) -> Value:
+        """Add the sum of two values of one shape: a residual connection."""
+        return self._layer("sum", self._index(a), self._index(b))
+
+    def shortcut(self, input: Value, stride: int, channels: int) -> Value:
+        """Add the parameterless shortcut (option A): strided, padded with zero channels."""
+        return self._layer(
+            "shortcut", self._index(input), _checks.integer(stride, "stride"),
+            _checks.integer(channels, "channels"))
+
+    def max_pool(
+        self, input: Value, kernel: int, stride: int | None = None, padding: int = 0
+    ) -> Value:
+        """Add maximum pooling over kernel x kernel windows; `stride` is `kernel` by default."""
+        return self._pool(input, Pooling.MAX, kernel, stride, padding)
+
+    def average_pool(
+        self, input: Value, kernel: int, stride: int | None = None, padding: int = 0
+    ) -> Value:
+        """Add average pooling; padding counts as zeros."""
+        return self._pool(input, Pooling.AVERAGE, kernel, stride, padding)
+
+    def _pool(
+        self, input: Value, pooling: Pooling, kernel: int, stride: int | None, padding: int
+    ) -> Value:
+        sizes = {"kernel": kernel, "stride": kernel if stride is None else stride}
+        sizes["padding"] = padding
+        return self._layer(
+            "pool", self._index(input), pooling,
+            *(_checks.integer(size, name) for name, size in sizes.items()))
+
+    def global_pool(self, input: Value) -> Value:
+        """Add the mean over height and width."""
+        return self._layer("global_pool", self._index(input))
+
+    def linear(self, name: str, input: Value, features: int, bias: bool = True) -> Value:
+        """Add a linear layer over all of its input, flattened as PyTorch does."""
+        return self._layer(
+            "linear", _checks.text(name, "name"), self._index(input),
+            _checks.integer(features, "features"), bool(bias))
+
+    def finish(self, output: Value, seed: int = 0) -> Network:
+        """End the construction: `output` is what the network computes; weights start from `seed`.
+
+        Returns
+        -------
+        Network
+            The network itself.
+        """
+        check(lib.graft_network_finish(self, self._index(output), _checks.seed(seed)))
+        return self
+
+    def _layer(self, kind: str, *arguments: Any) -> Value:
+        output = c_int32()
+        check(getattr(lib, f"graft_network_{kind}")(self, *arguments, byref(output)))
+        return Value(self, output.value)
+
+    def _index(self, value: Value) -> int:
+        if not isinstance(value, Value):
+            raise InvalidArgumentError(
+                f"{value!r} is not a value of a network: give what a layer returned, or .input")
+        if value._network is not self:
+            raise InvalidArgumentError("the value belongs to another network")
+        return value._index
+
+    # ---- weights ---------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """All weights and running statistics by name, in PyTorch's order.
+
+        The arrays are the network's own memory: reading and writing them reads and writes the
+        network. They stay valid as long as any of them is referred to.
+        """
+        if not self._views:
+            tensor = Tensor()
+            for index in range(lib.graft_network_tensor_count(self)):
+                check(lib.graft_network_tensor(self, index, byref(tensor)))
+                name = tensor.name.decode("utf-8")
+                self._views[name] = _arrays.from_tensor(tensor, self._handle)
+                self._names.append(name)
+        return dict(self._views)
+
+    def gradients(self) -> dict[str, np.ndarray]:
+        """The parameters' gradients by name, as the last `backward` left them; live, as weights.
+
+        Raises
+        ------
+        InvalidStateError
+            Before the first backward pass.
+        """
+        return self._parameters("graft_network_gradient", self)
+
+    def _parameters(self, function: str, handle: Any) -> dict[str, np.ndarray]:
+        """What `function` tells of every parameter; running statistics have none."""
+        self.state_dict()
+        found = {}
+        tensor = Tensor()
+        owner = handle._handle
+        for index, name in enumerate(self._names):
+            try:
+                check(getattr(lib, function)(handle, index, byref(tensor)))
+            except InvalidArgumentError:
+                continue
+            found[name] = _arrays.from_tensor(tensor, owner)
+        return found
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Copy weights in by name, from arrays of any floating type (PyTorch's too).
+
+        Names and shapes must be the network's own, all of them; `num_batches_tracked` may be
+        missing. On an error nothing has changed.
+
+        Raises
+        ------
+        ShapeMismatchError
+            Naming what is missing, unknown, or of another shape.
+        """
+        own = self.state_dict()
+        missing = [
+            name for name in own if name not in state and not name.endswith("num_batches_tracked")]
+        unknown = [name for name in state if name not in own]
+        if missing or unknown:
+            raise ShapeMismatchError(
+                f"state has not the network's names; missing: {missing}, unknown: {unknown}")
+        new = {}
+        for name, array in state.items():
+            values = _arrays.values(array, f"state[{name!r}]")
+            if values.shape != own[name].shape:
+                raise ShapeMismatchError(
+                    f"state[{name!r}] has shape {values.shape}; the network's is {own[name].shape}")
+            new[name] = values
+        for name, values in new.items():
+            own[name][...] = values
+
+    def copy_from(self, other: Network) -> None:
+        """Copy all weights and running statistics from a network of the same structure."""
+        check(lib.graft_network_copy(self, _checks.instance(other, Network, "other")))
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write a .safetensors file that is this network's PyTorch state_dict."""
+        check(lib.graft_network_save(self, _arrays.path_bytes(path)))
+
+    def load(self, path: str | os.PathLike[str]) -> None:
+        """Read weights from a .safetensors file; on an error the network has not changed."""
+        check(lib.graft_network_load(self, _arrays.path_bytes(path)))
+
+    # ---- running ---------------------------------------------------------------------------------
+
+    @property
+    def threads(self) -> int:
+        """How many threads the passes use; 0 takes what OpenMP would. Same bits at any count."""
+        return self._threads
+
+    @threads.setter
+    def threads(self, count: int) -> None:
+        count = _checks.integer(count, "threads", bits=32)
+        check(lib.graft_network_set_threads(self, count))
+        self._threads = count
+
+    @property
+    def output_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of the output for one image."""
+        shape = (c_int64 * 3)()
+        check(lib.graft_network_output_shape(self, shape))
+        return tuple(shape)
+
+    def forward(self, images: Any, training: bool = False) -> np.ndarray:
+        """Run the network.
+
+        Parameters
+        ----------
+        images
+            N x C x H x W, float32, any strides, any kind of array; not copied.
+        training
+            Whether batch norm uses (and remembers) the batch's statistics; `backward` needs it.
+
+        Returns
+        -------
+        numpy.ndarray
+            N x classes, or N x C x H x W where the output has a height and width.
+        """
+        seen = _arrays.describe(images, "images")
+        count = seen.array.shape[:1]
+        channels, height, width = self.output_shape
+        shape = (channels,) if height == width == 1 else (channels, height, width)
+        output = np.empty(count + shape, np.float32)
+        mode = Mode.TRAINING if training else Mode.EVALUATION
+        check(lib.graft_network_forward(
+            self, mode, seen.pointer, _arrays.describe(output, "output").pointer))
+        if training:
+            self._image_shape = seen.array.shape
+        return output
+
+    def backward(self, gradient: Any, input_gradient: bool = False) -> np.ndarray | None:
+        """Run the network backward, once after each forward pass in training.
+
+        Parameters
+        ----------
+        gradient
+            d loss / d output, of the output's shape, float32.
+        input_gradient
+            Whether to return d loss / d images.
+        """
+        seen = _arrays.describe(gradient, "gradient")
+        if not input_gradient:
+            check(lib.graft_network_backward(self, seen.pointer, None))
+            return None
+        if self._image_shape is None:
+            raise InvalidStateError("backward needs a forward pass with training=True before it")
+        result = np.empty(self._image_shape, np.float32)
+        check(lib.graft_network_backward(
+            self, seen.pointer, _arrays.describe(result, "input_gradient").pointer))
+        return result
+
+    def __repr__(self) -> str:
+        tensors = self.state_dict().values()
+        count = sum(array.size for array in tensors if array.dtype == np.float32)
+        return f"<Network of {len(tensors)} tensors, {count} weights>"
+
+
+def resnet(
+    depth: int = 20, classes: int = 10, input_shape: tuple[int, int, int] = (3, 32, 32), *,
+    base_filters: int = 16, shortcut: str = "A", negative_slope: float = 0.0, seed: int = 0,
+) -> Network:
+    """A CIFAR ResNet (He et al. 2016, section 4.2).
+
+    Parameters
+    ----------
+    depth
+        6n + 2: 8, 14, 20, 32, 44, 56, 110, ...
+    classes
+        Number of classes.
+    input_shape
+        Channels, height and width of the images.
+    base_filters
+        Filters of the first stage; the later ones have 2 and 4 times as many.
+    shortcut
+        "A" (zero-padded identity) or "B" (strided 1 x 1 convolution).
+    negative_slope
+        0 for ReLU, else the slope of a leaky ReLU.
+    seed
+        Decides the initial weights.
+    """
+    options = defaults(ResnetOptions, "graft_resnet_options_init")
+    options.depth = _checks.integer(depth, "depth")
+    options.classes = _checks.integer(classes, "classes")
+    shape = _checks.image_shape(input_shape, "input_shape")
+    options.channels, options.height, options.width = shape
+    options.base_filters = _checks.integer(base_filters, "base_filters")
+    options.shortcut = _checks.choice(shortcut, Shortcut, "shortcut")
+    options.negative_slope = _checks.number(negative_slope, "negative_slope")
+    options.seed = _checks.seed(seed)
+    return Network._of(Handle("graft_network_resnet", "graft_network_destroy", byref(options)))
+
+
+class SGD:
+    """Stochastic gradient descent with momentum, as torch.optim.SGD computes it.
+
+    Examples
+    --------
+    >>> optimiser = SGD(network, learning_rate=0.1)
+    >>> logits = network.forward(images, training=True)
+    >>> loss, gradient = distillation_loss(logits, [], labels)
+    >>> network.backward(gradient)
+    >>> optimiser.step()
+    """
+
+    def __init__(
+        self, network: Network, learning_rate: float = 0.1, momentum: float = 0.9,
+        weight_decay: float = 5e-4, nesterov: bool = False,
+    ) -> None:
+        options = defaults(SgdOptions, "graft_sgd_options_init")
+        options.learning_rate = _checks.number(learning_rate, "learning_rate")
+        options.momentum = _checks.number(momentum, "momentum")
+        options.weight_decay = _checks.number(weight_decay, "weight_decay")
+        options.nesterov = bool(nesterov)
+        self._network = _checks.instance(network, Network, "network")
+        self._learning_rate = float(learning_rate)
+        self._handle = Handle("graft_sgd_create", "graft_sgd_destroy", network, byref(options))
+
+    @property
+    def _as_parameter_(self) -> Any:
+        return self._handle._as_parameter_
+
+    @property
+    def learning_rate(self) -> float:
+        """The learning rate of the next step."""
+        return self._learning_rate
+
+    @learning_rate.setter
+    def learning_rate(self, value: float) -> None:
+        check(lib.graft_sgd_set_learning_rate(self, value))
+        self._learning_rate = float(value)
+
+    def step(self) -> None:
+        """One step with the gradients of the network's last backward pass."""
+        check(lib.graft_sgd_step(self))
+
+    def momentum_buffers(self) -> dict[str, np.ndarray]:
+        """The parameters' momentum buffers by name: the optimiser's own memory."""
+        return self._network._parameters("graft_sgd_momentum", self)
