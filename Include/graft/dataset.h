@@ -115,8 +115,8 @@ graft_status graft_dataset_read(const graft_dataset *dataset, const int64_t *ind
  * @param seed, epoch decide order, crops and flips; epoch counts from 1.
  * @param batch number of the batch within the epoch, from 0.
  * @param batch_size 1 to 65536.
- * @param crop_padding 0 for none, to 4096: pixels of zeros around an image, of which a window of the
- *        image's size is taken at random. The zeros are those of the stored image, before
+ * @param crop_padding 0 for none, to 4096: pixels of zeros around an image, of which a window of
+ *        the image's size is taken at random. The zeros are those of the stored image, before
  *        normalisation: a pixel of the padding shows as (0 - mean) / deviation.
  * @param flip 1 mirrors half of the images left to right.
  * @param images receives n x C x H x W, GRAFT_FLOAT32, any strides, where n is the number of images

@@ -63,7 +63,7 @@ import Testing
     #expect(stream.below(1) == 0)
     var counts = [Int](repeating: 0, count: 9)
     for _ in 0..<90_000 { counts[Int(stream.below(9))] += 1 }
-    let statistic = counts.reduce(0.0) { $0 + (Double($1) - 10_000) * (Double($1) - 10_000) / 10_000 }
+    let statistic = counts.map { Double($0) - 10_000 }.reduce(0) { $0 + $1 * $1 / 10_000 }
     #expect(statistic < 26.1)  // chi-square, 8 degrees of freedom, one in a thousand
     // A limit for which plain scaling would be visibly biased: a third of the words are rejected.
     let limit: UInt32 = 3 << 30

@@ -69,7 +69,8 @@ private func values<T>(_ view: TensorView, as type: T.Type) -> [T] {
     // 2 x 3 x 4 stored with its last dimension first, and its transposed view.
     let views = [
       try TensorView(
-        name: "strided", data: floats.pointer, type: .float32, shape: [2, 3, 4], strides: [3, 1, 6]),
+        name: "strided", data: floats.pointer, type: .float32, shape: [2, 3, 4],
+        strides: [3, 1, 6]),
       try TensorView(name: "one", data: floats.pointer + 5, type: .float32, shape: [1]),
       try TensorView(name: "count", data: counter.pointer, type: .int64, shape: []),
       try TensorView(name: "none", data: nil, type: .float64, shape: [0, 3]),
@@ -102,7 +103,8 @@ private func values<T>(_ view: TensorView, as type: T.Type) -> [T] {
     let floats = try Buffer<Float>(count: rows * columns)
     for index in 0..<rows * columns { floats[index] = Float(index) }
     let view = try TensorView(
-      name: "t", data: floats.pointer, type: .float32, shape: [columns, rows], strides: [1, columns])
+      name: "t", data: floats.pointer, type: .float32, shape: [columns, rows],
+      strides: [1, columns])
     try SafeTensors.write(path: path, tensors: [view])
     let file = try SafeTensors.read(path: path)
     defer { withExtendedLifetime((file, floats)) {} }
@@ -191,7 +193,7 @@ private func values<T>(_ view: TensorView, as type: T.Type) -> [T] {
   }
 
   /// Every prefix, and 2000 random changes of one byte: an error of the right kind, or a file whose
-  /// content is what it was (in a file with a checksum: a change of white space or of other metadata).
+  /// content is what it was (the change is one of white space, or of metadata that is not ours).
   @Test func aDamagedFileIsNeverTakenForAWholeOne() throws {
     let floats = try Buffer<Float>(count: 40)
     for index in 0..<40 { floats[index] = Float(index) / 7 }

@@ -55,7 +55,8 @@ def test_the_order_does_not_depend_on_the_batch_size_or_the_data():
 
 def test_seeds_and_epochs_give_other_orders():
     dataset = numbered(40)
-    keys = list(itertools.product([0, 1, 2, 1 << 32, (1 << 64) - 1], [1, 2, 3, 1 << 32, (1 << 63) - 1]))
+    seeds, epochs = [0, 1, 2, 1 << 32, (1 << 64) - 1], [1, 2, 3, 1 << 32, (1 << 63) - 1]
+    keys = list(itertools.product(seeds, epochs))
     orders = {tuple(order(dataset, *key, 40)) for key in keys}
     assert len(orders) == len(keys)
 
@@ -177,7 +178,8 @@ def test_augmented_images(channels, floats, padding, flip):
                 counts[keys[label, image.tobytes()]] += 1
     assert min(counts.values()) > 0
     freedom = len(counts) - 1
-    # The chi-square's mean is `freedom`, its variance twice that; four deviations and a bit for skew.
+    # The chi-square's mean is `freedom`, its variance twice that; four deviations, and some for
+    # its skew.
     assert chi_square(list(counts.values())) < freedom + 4 * np.sqrt(2 * freedom) + 8
 
 
@@ -230,7 +232,8 @@ def test_wrong_arguments():
     dataset = numbered(5)
     for arguments, words_ in (
         ((-1, 1, 0, 1), "seed is -1"), ((1 << 64, 1, 0, 1), "seed"), ((0.5, 1, 0, 1), "seed"),
-        ((0, 0, 0, 1), "epoch is 0"), ((0, 1, -1, 1), "batch is -1"), ((0, 1, 0, 0), "batch_size is 0"),
+        ((0, 0, 0, 1), "epoch is 0"), ((0, 1, -1, 1), "batch is -1"),
+        ((0, 1, 0, 0), "batch_size is 0"),
         ((0, 1, 0, -1), "batch_size is -1"), ((0, 1, 0, 65537), "batch_size is 65537"),
         ((0, 1, 0, 1, -1), "crop_padding is -1"), ((0, 1, 0, 1, 4097), "0 to 4096"),
         ((0, 1.0, 0, 1), "epoch is 1.0"), ((0, 1 << 70, 0, 1), "epoch"), ((0, True, 0, 1), "epoch"),

@@ -1,4 +1,4 @@
-"""Data sets from arrays, statistics, normalising, reading; wrong arguments; the C interface itself."""
+"""Data sets from arrays, statistics, normalising, reading; wrong arguments; the C interface."""
 
 from __future__ import annotations
 

@@ -38,7 +38,8 @@ def test_images_and_labels(tmp_path, compressed, channels):
     pixels, labels = rng.integers(0, 256, shape), rng.integers(0, 47, 40)
     labels[3] = 46
     dataset = graft.Dataset.idx(
-        write_idx(tmp_path / "i", pixels, compressed), write_idx(tmp_path / "l", labels, compressed))
+        write_idx(tmp_path / "i", pixels, compressed),
+        write_idx(tmp_path / "l", labels, compressed))
     expected = pixels[..., None] if channels is None else pixels
     expected = (expected.transpose(0, 3, 1, 2) / 255.0).astype(np.float32)
     images, numbers = dataset.read()
@@ -112,7 +113,8 @@ def test_images_and_labels_the_other_way_round(paths):
 
 
 @pytest.mark.parametrize("shape", [
-    (0xFFFFFFFF,) * 3, (0xFFFFFFFF,) * 4, (30, 0xFFFF, 0xFFFF), (30, 7, 6), (31, 7, 5), (1 << 31, 1, 1),
+    (0xFFFFFFFF,) * 3, (0xFFFFFFFF,) * 4, (30, 0xFFFF, 0xFFFF), (30, 7, 6), (31, 7, 5),
+    (1 << 31, 1, 1),
 ])
 @pytest.mark.parametrize("compressed", [False, True])
 def test_a_header_that_promises_too_much(tmp_path, paths, shape, compressed):

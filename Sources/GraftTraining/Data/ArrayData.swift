@@ -78,8 +78,8 @@ extension Dataset {
     guard let elements = shape.elements else {
       throw GraftError(
         .invalidArgument,
-        "\(name) have shape \(dimensions); N must be at least 1, and channels, height and width 1 to "
-          + "\(Shape.limit)")
+        "\(name) have shape \(dimensions); N must be at least 1, and channels, height and width "
+          + "1 to \(Shape.limit)")
     }
     return (shape, elements)
   }

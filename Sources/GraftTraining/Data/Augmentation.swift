@@ -1,8 +1,8 @@
 import GraftKernels
 import GraftSupport
 
-/// What is done to images at random in training: a window of the image's size somewhere on the image
-/// with `cropPadding` pixels of zeros around it, then a mirror image in half of the cases.
+/// What is done to images at random in training: a window of the image's size somewhere on the
+/// image with `cropPadding` pixels of zeros around it, then a mirror image in half of the cases.
 ///
 /// The zeros are those of the stored image, before normalisation, as in the usual pipeline
 /// (crop, flip, to float, normalise): a pixel of the padding is shown as (0 - mean) / deviation.

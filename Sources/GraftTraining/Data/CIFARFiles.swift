@@ -1,9 +1,9 @@
 import GraftKernels
 import GraftSupport
 
-/// The binary files of CIFAR-10 and CIFAR-100 (www.cs.toronto.edu/~kriz/cifar.html). A file is a row
-/// of records: one label byte, or a coarse and a fine one, and an image of 3 x 32 x 32 bytes, red
-/// plane first.
+/// The binary files of CIFAR-10 and CIFAR-100 (www.cs.toronto.edu/~kriz/cifar.html). A file is a
+/// row of records: one label byte, or a coarse and a fine one, and an image of 3 x 32 x 32 bytes,
+/// red plane first.
 public enum CIFARFiles {
   public enum Split: Sendable { case train, test }
 
@@ -42,7 +42,8 @@ public enum CIFARFiles {
       guard size > 0, size % recordLength == 0 else {
         throw GraftError(
           .format,
-          "\(path): \(size) bytes are not a whole number of \(kind.name) records of \(recordLength)")
+          "\(path): \(size) bytes are not a whole number of \(kind.name) records of "
+            + "\(recordLength)")
       }
       files.append((file, size / recordLength))
       count += size / recordLength
@@ -104,8 +105,9 @@ public enum CIFARFiles {
           let label = Int(records[record * length + index])
           guard label < classes else {
             throw GraftError(
-              .format, "\(file.path): record \(first + record) has label \(label); \(kind.name) has "
-                + "0 to \(classes - 1)")
+              .format,
+              "\(file.path): record \(first + record) has label \(label); \(kind.name) has 0 to "
+                + "\(classes - 1)")
           }
           labels[first + record] = Int64(label)
         }

@@ -3,9 +3,9 @@ import GraftSupport
 
 /// Labelled images, immutable once made: any number of threads may use one.
 ///
-/// They are stored N x height x width x channels, as bytes (whose value is byte / 255) or as floats,
-/// and shown as (value - mean) / deviation of their channel; at first mean 0 and deviation 1. Data
-/// sets that show the same images differently share the storage.
+/// They are stored N x height x width x channels, as bytes (whose value is byte / 255) or as
+/// floats, and shown as (value - mean) / deviation of their channel; at first mean 0 and deviation
+/// 1. Data sets that show the same images differently share the storage.
 public final class Dataset: @unchecked Sendable {
   public let count: Int
   public let channels: Int
@@ -46,7 +46,8 @@ public final class Dataset: @unchecked Sendable {
     }
   }
 
-  /// - Parameter labels: each from 0 to `classes` - 1; checked by the callers, whose messages differ.
+  /// - Parameter labels: each from 0 to `classes` - 1; checked by the callers, who say it
+  ///   differently.
   init(
     pixels: Pixels, labels: Buffer<Int64>, shape: Shape, classes: Int,
     mean: Buffer<Double>, deviation: Buffer<Double>

@@ -1,8 +1,8 @@
 import GraftSupport
 
 /// IDX files (yann.lecun.com/exdb/mnist): two zero bytes, the type of the elements, the number of
-/// dimensions, each dimension as four bytes with the highest first, and the elements, last dimension
-/// fastest. Plain or compressed with gzip.
+/// dimensions, each dimension as four bytes with the highest first, and the elements, last
+/// dimension fastest. Plain or compressed with gzip.
 public enum IDXFiles {
   /// Reads images (N x H x W or N x H x W x C) and labels (N), both unsigned bytes. The number of
   /// classes is the highest label + 1.
@@ -25,8 +25,9 @@ public enum IDXFiles {
       height: dimensions[1], width: dimensions[2])
     guard let elements = shape.elements else {
       throw GraftError(
-        .format, "\(imagesPath): shape \(dimensions); there must be an image, and every dimension of "
-          + "it is 1 to \(Dataset.Shape.limit)")
+        .format,
+        "\(imagesPath): shape \(dimensions); there must be an image, and every dimension of it is "
+          + "1 to \(Dataset.Shape.limit)")
     }
     let pixels = try Buffer<UInt8>(count: elements, for: "the images of \(imagesPath)")
     try images.readAll(into: pixels)

@@ -2,8 +2,8 @@ import GraftSupport
 
 /// A JSON value. Objects keep the order of their members.
 ///
-/// JSON has no NaN and no infinity: write `JSON(orNull:)` where one may occur, and read null back as
-/// NaN with `numberOrNaN`. Numbers written without a fraction or exponent are `integer`, within
+/// JSON has no NaN and no infinity: write `JSON(orNull:)` where one may occur, and read null back
+/// as NaN with `numberOrNaN`. Numbers written without a fraction or exponent are `integer`, within
 /// Int64; what needs all 64 bits of an unsigned number (a seed) is written as a string.
 public enum JSON: Equatable, Sendable {
   case null

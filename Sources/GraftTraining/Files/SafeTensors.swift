@@ -1,15 +1,16 @@
 import GraftSupport
 
-/// The safetensors format (github.com/huggingface/safetensors): eight bytes with the header's length,
-/// little-endian; a JSON header that tells type, shape and place of every tensor; the data, without
-/// gaps. Written so that the Python package reads it, torch's views included: tensors with larger
-/// elements come first in the data, so that each is aligned; the header keeps the caller's order.
+/// The safetensors format (github.com/huggingface/safetensors): eight bytes with the header's
+/// length, little-endian; a JSON header that tells type, shape and place of every tensor; the data,
+/// without gaps. Written so that the Python package reads it, torch's views included: tensors with
+/// larger elements come first in the data, so that each is aligned; the header keeps the caller's
+/// order.
 ///
 /// `__metadata__` gets a checksum, which `read` verifies where it is present:
 /// "graft.checksum" is "crc32:" and 16 hexadecimal digits of a sum modulo 2^64 of zlib CRC-32s, one
 /// for each tensor, over "NAME\0TYPE\0SHAPE\0" (the shape as "64,3,3,3") and its data, and one
-/// for each other metadata key that begins with "graft.", over "KEY\0VALUE\0". It does not depend on
-/// the order of anything, so it survives another program that loads and saves the same content.
+/// for each other metadata key that begins with "graft.", over "KEY\0VALUE\0". It does not depend
+/// on the order of anything, so it survives another program that loads and saves the same content.
 public enum SafeTensors {
   public static let checksumKey = "graft.checksum"
   /// The format's own limit on the header.
@@ -81,10 +82,10 @@ public enum SafeTensors {
     for (tensor, start) in zip(tensors, offsets) {
       let shape = tensor.shape.map { JSON.integer(Int64($0)) }
       let place = [start, start + tensor.count * tensor.type.size].map { JSON.integer(Int64($0)) }
-      members.append(
-        .init(
-          tensor.name,
-          ["dtype": .string(tensor.type.code), "shape": .array(shape), "data_offsets": .array(place)]))
+      let entry: JSON = [
+        "dtype": .string(tensor.type.code), "shape": .array(shape), "data_offsets": .array(place),
+      ]
+      members.append(.init(tensor.name, entry))
     }
     let text = try JSON.object(members).text()
     let padding = String(repeating: " ", count: (8 - text.utf8.count % 8) % 8)

@@ -70,7 +70,8 @@ public final class SafeTensorsFile {
     guard let type = ElementType(code: entry.code) else {
       throw GraftError(
         .unsupported,
-        "\(path): tensor \"\(name)\" is of type \(entry.code); F32, F64, F16, BF16 and I64 are read")
+        "\(path): tensor \"\(name)\" is of type \(entry.code); F32, F64, F16, BF16 and I64 are "
+          + "read")
     }
     let place = copies[index]?.pointer ?? data.pointer + entry.start
     return try TensorView(name: name, data: place, type: type, shape: entry.shape)
@@ -92,8 +93,8 @@ public final class SafeTensorsFile {
     GraftError(
       .format,
       "\(path): the content does not agree with its checksum (metadata "
-        + "\"\(SafeTensors.checksumKey)\"): it is corrupt, or was changed by a program that kept the "
-        + "checksum")
+        + "\"\(SafeTensors.checksumKey)\"): it is corrupt, or was changed by a program that kept "
+        + "the checksum")
   }
 }
 

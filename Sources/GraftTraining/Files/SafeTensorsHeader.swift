@@ -32,8 +32,9 @@ struct SafeTensorsHeader {
     }
     guard end == dataLength else {
       throw GraftError(
-        .format, "\(path): the tensors take \(end) bytes and the file has \(dataLength): truncated, "
-          + "or something follows")
+        .format,
+        "\(path): the tensors take \(end) bytes and the file has \(dataLength): truncated, or "
+          + "something follows")
     }
     self.entries = entries
     self.metadata = metadata

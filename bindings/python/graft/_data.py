@@ -104,8 +104,8 @@ class Dataset:
         Parameters
         ----------
         images
-            N x C x H x W (or N x H x W, one channel), uint8, read as value / 255, or floats, read as
-            they are and finite; NumPy, PyTorch, or whatever else offers its memory.
+            N x C x H x W (or N x H x W, one channel), uint8, read as value / 255, or floats, read
+            as they are and finite; NumPy, PyTorch, or whatever else offers its memory.
         labels
             N class numbers from 0.
         classes
@@ -130,7 +130,8 @@ class Dataset:
             pixels = pixels.transpose(0, 3, 1, 2)
         if pixels.ndim != 4:
             raise InvalidArgumentError(
-                f"images have shape {pixels.shape}; they must have 4 dimensions, or 3 for one channel")
+                f"images have shape {pixels.shape}; they must have 4 dimensions, or 3 for one "
+                "channel")
         if len(numbers) != len(pixels):
             raise ShapeMismatchError(f"{len(pixels)} images and {len(numbers)} labels")
         if classes is None:
@@ -195,8 +196,8 @@ class Dataset:
 
     def __repr__(self) -> str:
         return (
-            f"<graft.Dataset: {self.count} images of {self.channels} x {self.height} x {self.width}, "
-            f"{self.classes} classes>")
+            f"<graft.Dataset: {self.count} images of {self.channels} x {self.height} x "
+            f"{self.width}, {self.classes} classes>")
 
     # ---- using it --------------------------------------------------------------------------------
 
