@@ -18,8 +18,8 @@ typedef struct measuring {
 } measuring;
 
 /* The elements [from, to) of one filter. */
-static void measure_filter(const gk_weights *view, int64_t filter, int64_t from, int64_t to,
-                           float *low, float *high, double *norm) {
+static GK_APART void measure_filter(const gk_weights *view, int64_t filter, int64_t from,
+                                    int64_t to, float *low, float *high, double *norm) {
   const gk_method_loops *loops = gk_method_loops_here();
   float buffer[GK_PIECE];
   *norm = 0;
@@ -56,9 +56,8 @@ static void measure_tile(void *context, int64_t tile, int worker) {
   gk_restore_floats(floats);
 }
 
-void gk_finish_measurement(const gk_weights *view, gk_measurement *result) {
+static GK_APART void finish(const gk_weights *view, gk_measurement *result) {
   gk_tiling tiling = gk_tile_weights(view);
-  unsigned floats = gk_plain_floats();
   result->low = result->tile_low[0];
   result->high = result->tile_high[0];
   for (int64_t tile = 1; tile < tiling.tiles; ++tile) {
@@ -75,6 +74,11 @@ void gk_finish_measurement(const gk_weights *view, gk_measurement *result) {
     }
     result->norm += result->norms[filter];
   }
+}
+
+void gk_finish_measurement(const gk_weights *view, gk_measurement *result) {
+  unsigned floats = gk_plain_floats();
+  finish(view, result);
   gk_restore_floats(floats);
 }
 
@@ -98,9 +102,8 @@ static float published_edge(const gk_bins *bins, int64_t index) {
   return bins->first + offset;
 }
 
-gk_bins gk_make_bins(int64_t count, int32_t compatibility, float low, float high) {
+static GK_APART gk_bins make_bins(int64_t count, int32_t compatibility, float low, float high) {
   gk_bins bins = {.bins = count, .compatibility = compatibility, .low = low, .high = high};
-  unsigned floats = gk_plain_floats();
   if (low == high) { /* as numpy widens it */
     bins.low -= 0.5;
     bins.high += 0.5;
@@ -122,6 +125,12 @@ gk_bins gk_make_bins(int64_t count, int32_t compatibility, float low, float high
     }
   }
   if (bins.thresholds > bins.counters) bins.counters = bins.thresholds;
+  return bins;
+}
+
+gk_bins gk_make_bins(int64_t count, int32_t compatibility, float low, float high) {
+  unsigned floats = gk_plain_floats();
+  gk_bins bins = make_bins(count, compatibility, low, high);
   gk_restore_floats(floats);
   return bins;
 }
@@ -140,7 +149,8 @@ static int64_t published_bin(const gk_bins *bins, float x) {
   return low < bins->bins ? low : -1;
 }
 
-static void count_piece(const gk_bins *bins, const float *x, int64_t n, int64_t *counters) {
+static GK_APART void count_piece(const gk_bins *bins, const float *x, int64_t n,
+                                 int64_t *counters) {
   const gk_method_loops *loops = gk_method_loops_here();
   if (bins->bins <= GK_FAST_BINS) {
     loops->count(x, n, bins->threshold, bins->thresholds, counters);
