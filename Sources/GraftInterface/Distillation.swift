@@ -24,7 +24,7 @@ public func graft_distillation_loss(
 ) -> graft_status {
   status { () throws(GraftError) in
     let loss = try required(loss, "loss")
-    let given = try distillation(options)
+    let given = try distillationLoss(options)
     let count = try size(teacher_count, "teacher_count", in: 0...Distillation.maxTeachers)
     var described: [TensorView] = []
     if count > 0 {
@@ -37,10 +37,11 @@ public func graft_distillation_loss(
   }
 }
 
-private func distillation(_ pointer: UnsafePointer<graft_distillation_options>?)
-  throws(GraftError) -> Distillation
-{
-  let given = try options(pointer, defaults: distillationDefaults, name: "options")
+/// The loss that a caller's options describe.
+func distillationLoss(
+  _ pointer: UnsafePointer<graft_distillation_options>?, name: String = "options"
+) throws(GraftError) -> Distillation {
+  let given = try options(pointer, defaults: distillationDefaults, name: name)
   var result = Distillation()
   result.temperature = given.temperature
   result.labelWeight = try number(given.label_weight, "label_weight", in: nonNegative)

@@ -114,6 +114,9 @@ public final class Network {
 
   public var isFinished: Bool { program != nil }
 
+  /// The graph's nodes, in the order in which they were added.
+  var graphNodes: [Node] { graph.nodes }
+
   // MARK: Weights
 
   /// All tensors, in the order of PyTorch's state_dict.

@@ -16,6 +16,21 @@ public struct GraftReport: Sendable {
     /// Mean l1 norm of the filters.
     public let normBefore: Double
     public internal(set) var normAfter: Double
+
+    public init(
+      source: Int, alpha: Double, entropyBefore: Double, entropyAfter: Double, filters: Int,
+      invalidBefore: Int, invalidAfter: Int, normBefore: Double, normAfter: Double
+    ) {
+      self.source = source
+      self.alpha = alpha
+      self.entropyBefore = entropyBefore
+      self.entropyAfter = entropyAfter
+      self.filters = filters
+      self.invalidBefore = invalidBefore
+      self.invalidAfter = invalidAfter
+      self.normBefore = normBefore
+      self.normAfter = normAfter
+    }
   }
 
   /// One layer of every network.
@@ -25,8 +40,19 @@ public struct GraftReport: Sendable {
     public let tensor: Int
     /// One for each network.
     public internal(set) var networks: [Entry]
+
+    public init(name: String, tensor: Int, networks: [Entry]) {
+      self.name = name
+      self.tensor = tensor
+      self.networks = networks
+    }
   }
 
   public internal(set) var layers: [Layer]
   public let networkCount: Int
+
+  public init(layers: [Layer], networkCount: Int) {
+    self.layers = layers
+    self.networkCount = networkCount
+  }
 }

@@ -118,7 +118,7 @@ extension SafeTensors {
   }
 }
 
-private func crc32Of(_ text: String) -> UInt32 {
+func crc32Of(_ text: String) -> UInt32 {
   var text = text
   return text.withUTF8 { bytes in
     bytes.baseAddress.map { crc32Of($0, count: bytes.count) } ?? 0

@@ -1,0 +1,68 @@
+import Grafting
+import GraftSupport
+
+extension Network {
+  /// What follows what in a graft, read off the structure: every convolution and linear layer decides
+  /// for itself, but a linear layer fed by convolution features (through pooling or flattening) takes
+  /// that convolution's coefficient; biases and batch norms take that of the layer that feeds them,
+  /// after a sum that of the layer that runs last before it.
+  public func graftPlan() throws(GraftError) -> GraftPlan {
+    let places = Dictionary(
+      tensors.enumerated().map { (ObjectIdentifier($1), $0) }, uniquingKeysWith: { first, _ in first })
+    func place(_ tensor: NetworkTensor) throws(GraftError) -> Int {
+      guard let index = places[ObjectIdentifier(tensor)] else {
+        throw GraftError(.internal, "\(tensor.name) is no tensor of its network")
+      }
+      return index
+    }
+    var views: [TensorView] = []
+    for tensor in tensors { views.append(try tensor.view) }
+    var plan = GraftPlan(byOrderOf: views)
+    // Layers first: a follower's feeder has to be one already, and no layer may be left as a follower.
+    let weights = graphNodes.map { $0.layer.weight }
+    for case let weight? in weights { try plan.set(try place(weight), to: .layer) }
+
+    /// The tensor whose coefficient holds for what a node puts out, with the node's number.
+    var feeders: [(tensor: Int, node: Int, isConvolution: Bool)?] = []
+    for (index, node) in graphNodes.enumerated() {
+      let fed = node.inputs.compactMap { feeders[$0] }.max { $0.node < $1.node }
+      func follow(_ tensor: NetworkTensor?, _ feeder: Int?) throws(GraftError) {
+        guard let tensor else { return }
+        try plan.set(try place(tensor), to: feeder.map { .follows($0) } ?? .half)
+      }
+      switch node.layer {
+      case .convolution(_, let weight, let bias):
+        let own = try place(weight)
+        try follow(bias, own)
+        feeders.append((own, index, true))
+      case .linear(let weight, let bias):
+        let own = try place(weight)
+        if let fed, fed.isConvolution {
+          try plan.set(own, to: .follows(fed.tensor))
+          try follow(bias, fed.tensor)
+          feeders.append((fed.tensor, index, false))
+        } else {
+          try follow(bias, own)
+          feeders.append((own, index, false))
+        }
+      case .batchNorm(let norm):
+        for tensor in [norm.weight, norm.bias, norm.mean, norm.variance] {
+          try follow(tensor, fed?.tensor)
+        }
+        feeders.append(fed)
+      case .input, .sum, .rectifier, .shortcut, .pool, .globalPool:
+        feeders.append(fed)
+      }
+    }
+    return plan
+  }
+}
+
+extension Layer {
+  fileprivate var weight: NetworkTensor? {
+    switch self {
+    case .convolution(_, let weight, _), .linear(let weight, _): weight
+    default: nil
+    }
+  }
+}

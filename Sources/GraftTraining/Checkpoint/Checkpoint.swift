@@ -1,0 +1,115 @@
+import GraftNetworks
+import GraftSupport
+import Grafting
+
+/// A trainer's checkpoint: a directory of
+///
+///     network-0.safetensors, ...   each a network's PyTorch state_dict
+///     trainer.safetensors          momentum, "network-0/conv1.weight", and the grafts' reports
+///     manifest.json                position, records, settings, and the other files' checksums
+///
+/// It is written beside and renamed as a whole, so that its name shows a complete one at any time.
+enum Checkpoint {
+  static let manifest = "manifest.json"
+  static let state = "trainer.safetensors"
+  static let reports = "reports"
+  static let format = "graft-trainer"
+  static let version: Int64 = 1
+
+  static func network(_ index: Int) -> String { "network-\(index).safetensors" }
+  static func momentum(_ index: Int, _ name: String) -> String { "network-\(index)/\(name)" }
+
+  /// Whether a file of this name is a checkpoint's.
+  static func owns(_ name: String) -> Bool {
+    if name == manifest || name == state { return true }
+    let (head, tail) = ("network-", ".safetensors")
+    guard name.hasPrefix(head), name.hasSuffix(tail) else { return false }
+    let number = name.dropFirst(head.count).dropLast(tail.count)
+    return !number.isEmpty && number.count <= 2 && number.allSatisfy { $0.isASCII && $0.isNumber }
+  }
+}
+
+extension Trainer {
+  /// Saves everything that a run needs to go on.
+  public func save(to directory: String) throws(GraftError) {
+    guard !members.isEmpty else {
+      throw GraftError(.invalidState, "the trainer has no network to save")
+    }
+    let target = try AtomicDirectory(
+      directory, marker: Checkpoint.manifest, owns: Checkpoint.owns)
+    var checksums: [JSON.Member] = []
+    for (index, member) in members.enumerated() {
+      let tensors = try member.network.stateTensors()
+      let name = Checkpoint.network(index)
+      let checksum = try target.write(name) { (file) throws(GraftError) in
+        try SafeTensors.write(to: file, tensors: tensors, metadata: [("format", "pt")])
+      }
+      checksums.append(.init(name, .integer(Int64(checksum))))
+    }
+    let reports = try ReportTable(self)
+    var tensors = [try reports.view()]
+    for (index, member) in members.enumerated() {
+      for (number, tensor) in member.network.tensors.enumerated() {
+        guard let momentum = try member.optimiser.momentumView(number) else { continue }
+        tensors.append(
+          try TensorView(
+            name: Checkpoint.momentum(index, tensor.name), data: momentum.data, type: .float32,
+            shape: momentum.shape))
+      }
+    }
+    let checksum = try target.write(Checkpoint.state) { (file) throws(GraftError) in
+      try SafeTensors.write(to: file, tensors: tensors)
+    }
+    withExtendedLifetime(reports) {}
+    checksums.append(.init(Checkpoint.state, .integer(Int64(checksum))))
+    let text = try Manifest(of: self, files: checksums).text()
+    try target.write(Checkpoint.manifest) { (file) throws(GraftError) in try file.write(text) }
+    try target.commit()
+  }
+
+  /// Loads what `save` wrote into a trainer with the same settings, networks and data. On an error
+  /// nothing has changed.
+  public func load(from directory: String) throws(GraftError) {
+    guard !members.isEmpty else {
+      throw GraftError(.invalidState, "the trainer has no network to load into: add them first")
+    }
+    guard !isRunning else {
+      throw GraftError(.invalidState, "the trainer is running: it cannot be loaded in its callback")
+    }
+    try AtomicDirectory.recover(directory, owns: Checkpoint.owns)
+    let manifest = try Manifest(reading: directory + "/" + Checkpoint.manifest)
+    try manifest.check(against: self)
+    let state = try manifest.state(for: self)
+
+    var files: [SafeTensorsFile] = []
+    for (index, member) in members.enumerated() {
+      let file = try manifest.read(Checkpoint.network(index), in: directory)
+      try member.network.checkState(file)
+      files.append(file)
+    }
+    let own = try manifest.read(Checkpoint.state, in: directory)
+    var moves: [(from: TensorView, to: TensorView)] = []
+    for (index, member) in members.enumerated() {
+      for (number, tensor) in member.network.tensors.enumerated() {
+        guard let to = try member.optimiser.momentumView(number) else { continue }
+        let from = try own.tensor(Checkpoint.momentum(index, tensor.name))
+        guard from.shape == to.shape, from.type == .float32 else {
+          throw GraftError(
+            .format, "\(own.path): the momentum of '\(tensor.name)' has shape \(from.shape)")
+        }
+        moves.append((from, to))
+      }
+    }
+    let reports = try ReportTable.reports(
+      in: try own.tensor(Checkpoint.reports), epochs: state.reportEpochs, of: self, path: own.path)
+
+    // From here on nothing can fail.
+    for (member, file) in zip(members, files) { member.network.copyState(from: file) }
+    for (from, to) in moves {
+      guard let source = from.data, let target = to.data else { continue }
+      target.copyMemory(from: source, byteCount: to.count * MemoryLayout<Float>.size)
+    }
+    withExtendedLifetime(own) {}
+    adopt(state, reports: reports)
+  }
+}

@@ -1,0 +1,92 @@
+import GraftNetworks
+import GraftSupport
+import Grafting
+
+/// Runs networks over a data set in evaluation mode.
+final class Evaluator {
+  private let dataset: Dataset
+  private let batchSize: Int
+  private let samples: Buffer<Int64>
+  private let labels: Buffer<Int64>
+
+  init(dataset: Dataset, batchSize: Int) throws(GraftError) {
+    self.dataset = dataset
+    self.batchSize = min(batchSize, dataset.count)
+    samples = try Buffer(count: dataset.count, for: "the order of evaluation")
+    labels = try Buffer(count: self.batchSize, for: "a batch's labels")
+    for index in 0..<dataset.count { samples[index] = Int64(index) }
+  }
+
+  var batches: Int { (dataset.count + batchSize - 1) / batchSize }
+
+  /// - Parameter afterBatch: told the number of batches done; may throw to stop.
+  func evaluate(
+    _ network: Network, threads: Int, afterBatch: (Int) throws(GraftError) -> Void = { _ in }
+  ) throws(GraftError) -> Evaluation {
+    network.threads = threads
+    let classes = try network.checkFits(dataset)
+    var loss = Distillation()
+    loss.threads = threads
+    var (sum, correct) = (0.0, 0)
+    for batch in 0..<batches {
+      let first = batch * batchSize
+      let count = min(batchSize, dataset.count - first)
+      let place = try network.begin(images: count, training: false)
+      try dataset.fill(
+        images: place, labels: labels.pointer, samples: samples.pointer + first, count: count,
+        threads: threads)
+      let logits = try network.run()
+      let view = try TensorView(
+        name: "logits", data: UnsafeMutableRawPointer(mutating: logits), type: .float32,
+        shape: [count, classes])
+      sum += try loss.loss(student: view, teachers: [], labels: labels.pointer) * Double(count)
+      correct += countCorrect(logits, labels.pointer, count: count, classes: classes)
+      try afterBatch(batch + 1)
+    }
+    return Evaluation(
+      loss: sum / Double(dataset.count), accuracy: Double(correct) / Double(dataset.count))
+  }
+}
+
+/// How many rows have their largest logit at their label.
+func countCorrect(
+  _ logits: UnsafePointer<Float>, _ labels: UnsafePointer<Int64>, count: Int, classes: Int
+) -> Int {
+  var correct = 0
+  for row in 0..<count {
+    let values = logits + row * classes
+    var best = 0
+    for index in 0..<classes where values[index] > values[best] { best = index }
+    if best == Int(labels[row]) { correct += 1 }
+  }
+  return correct
+}
+
+extension Network {
+  /// Checks that the network takes a data set's images and gives a logit for each of its classes.
+  ///
+  /// - Returns: the number of logits.
+  func checkFits(_ dataset: Dataset) throws(GraftError) -> Int {
+    let images = ImageShape(
+      channels: dataset.channels, height: dataset.height, width: dataset.width)
+    guard inputShape == images else {
+      throw GraftError(
+        .shapeMismatch, "the network takes images of \(inputShape), and the data set has \(images)")
+    }
+    let output = try outputShape
+    guard output.pixels == 1, output.channels >= dataset.classes else {
+      throw GraftError(
+        .shapeMismatch,
+        "the network puts out \(output), and the data set has \(dataset.classes) classes")
+    }
+    return output.channels
+  }
+}
+
+/// Loss and accuracy of a network on a data set, in evaluation mode.
+public func evaluate(_ network: Network, on dataset: Dataset, batchSize: Int = 256)
+  throws(GraftError) -> Evaluation
+{
+  let threads = network.threads
+  return try Evaluator(dataset: dataset, batchSize: batchSize).evaluate(network, threads: threads)
+}
