@@ -48,7 +48,10 @@ public enum CIFARFiles {
       files.append((file, size / recordLength))
       count += size / recordLength
     }
-    let pixels = try Buffer<UInt8>(count: count * imageLength, for: "\(count) images")
+    guard let length = product([count, imageLength]) else {
+      throw GraftError(.outOfMemory, "no memory for \(count) images of \(directory)")
+    }
+    let pixels = try Buffer<UInt8>(count: length, for: "\(count) images")
     let labels = try Buffer<Int64>(count: count, for: "\(count) labels")
     var first = 0
     for (file, records) in files {

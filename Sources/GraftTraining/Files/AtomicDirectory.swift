@@ -116,7 +116,7 @@ extension AtomicDirectory {
     for path in target.leftovers("partial") where fileKind(path, follow: false) == S_IFDIR {
       guard let directory = try? openDirectory(path) else { continue }
       // After an exchange, a partial name holds the old directory, with files of others maybe.
-      if lock(directory) { remove(path, owns: owns, carryingTo: target.path) }
+      if lock(directory) == .taken { remove(path, owns: owns, carryingTo: target.path) }
     }
   }
 
@@ -145,7 +145,7 @@ extension AtomicDirectory {
       }
       let directory = try openDirectory(path)
       // Another run may have taken it for a leftover in the moment before the lock.
-      if lock(directory), fileKind(path, follow: false) != nil { return directory }
+      if lock(directory) != .held, fileKind(path, follow: false) != nil { return directory }
     }
     throw GraftError(.io, "cannot create a directory beside \(target.path): too many partial ones")
   }

@@ -43,7 +43,7 @@ public enum AtomicFile {
       guard descriptor >= 0 else { throw systemError("cannot create", path) }
       let file = File(path: path, descriptor: descriptor)
       // Another run may have taken it for a leftover in the moment before the lock.
-      if lock(file), fileKind(path, follow: false) != nil { return file }
+      if lock(file) != .held, fileKind(path, follow: false) != nil { return file }
     }
     throw GraftError(.io, "cannot create a file beside \(target.path): too many partial ones")
   }
@@ -51,7 +51,7 @@ public enum AtomicFile {
   private static func removeLeftovers(of target: Target) {
     for path in target.leftovers("partial") where fileKind(path, follow: false) == S_IFREG {
       guard let file = try? File.reading(path) else { continue }
-      if lock(file) { unlink(path) }
+      if lock(file) == .taken { unlink(path) }
     }
   }
 }

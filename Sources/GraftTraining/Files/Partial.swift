@@ -57,8 +57,20 @@ struct Target {
   }
 }
 
-/// Whether the lock could be had: nobody alive holds it.
-func lock(_ file: File) -> Bool { flock(file.descriptor, LOCK_EX | LOCK_NB) == 0 }
+/// What came of an attempt to lock a partial.
+enum LockResult {
+  /// Nobody alive had it.
+  case taken
+  /// A living writer has it.
+  case held
+  /// The file system has no locks: nobody can tell.
+  case unavailable
+}
+
+func lock(_ file: File) -> LockResult {
+  if retrying({ flock(file.descriptor, LOCK_EX | LOCK_NB) }) == 0 { return .taken }
+  return errno == EWOULDBLOCK ? .held : .unavailable
+}
 
 /// The file type bits of what lies at a path, or nil where nothing does.
 func fileKind(_ path: String, follow: Bool) -> mode_t? {

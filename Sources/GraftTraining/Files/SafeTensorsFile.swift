@@ -123,7 +123,7 @@ extension SafeTensors {
     guard bytes.first == UInt8(ascii: "{") else {
       throw GraftError(.format, "\(path): the header does not begin with {")
     }
-    let json = try JSON(parsing: bytes, source: "\(path): header")
+    let json = try JSON(parsing: bytes, source: "\(path): header", maximumValues: 1 << 21)
     withExtendedLifetime(text) {}
     let header = try SafeTensorsHeader(json, dataLength: size - 8 - length, path: path)
     let data = try Buffer<UInt8>(count: size - 8 - length, for: "the tensors of \(path)")
