@@ -11,6 +11,8 @@ public final class Member {
   let optimiser: SGD
   /// The batch at hand.
   let labels: Buffer<Int64>
+  /// The gradient of the batch's logits.
+  let gradient: Buffer<Float>
   /// The epoch's order, made when the epoch begins or is resumed.
   var order: EpochOrder?
   var sums = EpochSums()
@@ -27,6 +29,8 @@ public final class Member {
     self.learningRate = learningRate
     optimiser = try SGD(network: network, settings: settings, learningRate: learningRate)
     labels = try Buffer(count: batchSize, for: "a batch's labels")
+    gradient = try Buffer(
+      count: batchSize * (try network.outputShape.channels), for: "a batch's logits")
   }
 }
 

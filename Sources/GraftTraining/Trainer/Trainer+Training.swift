@@ -24,7 +24,10 @@ extension Trainer {
       // Teachers answer before any network takes its step, so that the order of the networks
       // does not matter.
       try lessons?.prepare(epoch: epoch, batch: position.batch)
-      for index in members.indices { try step(index, epoch: epoch) }
+      try concurrently(members.count, threads: split.networks) { (index) throws(GraftError) in
+        try step(index, epoch: epoch)
+      }
+      countImages(members.count * min(settings.batchSize, train.count - position.batch * settings.batchSize))
       position.batch += 1
       try tell(
         progress, .training, epoch: epoch, step: position.batch, of: batchesPerEpoch)
@@ -34,34 +37,37 @@ extension Trainer {
 
   /// Puts a member's batch where its network, or a teacher, is to read it.
   ///
+  /// - Parameter labels: receives the labels; nil if not wanted.
   /// - Returns: the number of images.
   func fill(
-    _ member: Member, epoch: Int, batch: Int, into network: Network, training: Bool
+    _ member: Member, epoch: Int, batch: Int, into network: Network, training: Bool,
+    labels: UnsafeMutablePointer<Int64>?
   ) throws(GraftError) -> Int {
     guard let order = member.order else { throw GraftError(.internal, "an epoch has no order") }
     let (samples, count) = order.batch(batch, of: settings.batchSize)
     let place = try network.begin(images: count, training: training)
     try train.fill(
-      images: place, labels: member.labels.pointer, samples: samples, count: count,
-      augmentation: augmentation, seed: member.seed, epoch: epoch, threads: settings.threads)
+      images: place, labels: labels, samples: samples, count: count, augmentation: augmentation,
+      seed: member.seed, epoch: epoch, threads: split.threadsEach)
     return count
   }
 
   private func step(_ index: Int, epoch: Int) throws(GraftError) {
     let member = members[index]
     let network = member.network
-    guard let gradient = logitsGradient else { throw GraftError(.internal, "not prepared") }
     let count = try fill(
-      member, epoch: epoch, batch: position.batch, into: network, training: true)
+      member, epoch: epoch, batch: position.batch, into: network, training: true,
+      labels: member.labels.pointer)
     let logits = try network.run()
     let classes = try network.outputShape.channels
+    let gradient = member.gradient
     func view(_ name: String, _ memory: UnsafeMutablePointer<Float>) throws(GraftError)
       -> TensorView
     {
       try TensorView(name: name, data: memory, type: .float32, shape: [count, classes])
     }
     var distillation = settings.distillation
-    distillation.threads = settings.threads
+    distillation.threads = split.threadsEach
     let loss: Double
     do {
       loss = try distillation.loss(
@@ -85,7 +91,6 @@ extension Trainer {
     member.sums.correct += countCorrect(
       logits, member.labels.pointer, count: count, classes: classes)
     member.sums.images += count
-    countImages(count)
   }
 }
 
@@ -94,52 +99,64 @@ extension Trainer {
 final class Lessons {
   private unowned let trainer: Trainer
   private let logits: Int
-  /// For each network, for each of its teachers.
-  private let answers: [[Buffer<Float>]]
+  /// Every network that teaches, with those that it teaches.
+  private let classrooms: [(teacher: Network, students: [Lesson])]
+
+  /// One teacher's answers to one student's batch.
+  private final class Lesson {
+    let student: Int
+    let answers: Buffer<Float>
+
+    init(student: Int, count: Int) throws(GraftError) {
+      self.student = student
+      answers = try Buffer(count: count, for: "a teacher's logits")
+    }
+  }
 
   init(trainer: Trainer, logits: Int) throws(GraftError) {
     self.trainer = trainer
     self.logits = logits
-    var answers: [[Buffer<Float>]] = []
-    for index in trainer.members.indices {
-      var own: [Buffer<Float>] = []
-      for _ in Lessons.teachers(of: index, in: trainer) {
-        own.append(
-          try Buffer(count: trainer.settings.batchSize * logits, for: "a teacher's logits"))
+    let students = trainer.members.indices
+    var taught = trainer.teachers.map { (teacher: $0, students: Array(students)) }
+    for (index, member) in trainer.members.enumerated() {
+      switch trainer.settings.teaching {
+      case .given: break
+      case .predecessor: taught.append((member.network, [(index + 1) % students.count]))
+      case .others: taught.append((member.network, students.filter { $0 != index }))
       }
-      answers.append(own)
     }
-    self.answers = answers
-  }
-
-  private static func teachers(of index: Int, in trainer: Trainer) -> [Network] {
-    let count = trainer.members.count
-    switch trainer.settings.teaching {
-    case .given: return trainer.teachers
-    case .predecessor:
-      return trainer.teachers + [trainer.members[(index + count - 1) % count].network]
-    case .others:
-      return trainer.teachers
-        + trainer.members.indices.filter { $0 != index }.map { trainer.members[$0].network }
+    var classrooms: [(teacher: Network, students: [Lesson])] = []
+    for (teacher, students) in taught {
+      var lessons: [Lesson] = []
+      for student in students {
+        lessons.append(
+          try Lesson(student: student, count: trainer.settings.batchSize * logits))
+      }
+      classrooms.append((teacher, lessons))
     }
+    self.classrooms = classrooms
   }
 
   func prepare(epoch: Int, batch: Int) throws(GraftError) {
-    for (index, own) in answers.enumerated() {
-      for (teacher, buffer) in zip(Lessons.teachers(of: index, in: trainer), own) {
+    try concurrently(classrooms.count, threads: trainer.split.networks) {
+      (index) throws(GraftError) in
+      let (teacher, students) = classrooms[index]
+      for lesson in students {
         let count = try trainer.fill(
-          trainer.members[index], epoch: epoch, batch: batch, into: teacher, training: false)
-        buffer.pointer.update(from: try teacher.run(), count: count * logits)
+          trainer.members[lesson.student], epoch: epoch, batch: batch, into: teacher,
+          training: false, labels: nil)
+        lesson.answers.pointer.update(from: try teacher.run(), count: count * logits)
       }
     }
   }
 
-  func answers(for index: Int, images: Int) throws(GraftError) -> [TensorView] {
+  /// What a student's teachers said to the first `images` images of its batch.
+  func answers(for student: Int, images: Int) throws(GraftError) -> [TensorView] {
     var views: [TensorView] = []
-    for (number, buffer) in answers[index].enumerated() {
+    for lesson in classrooms.flatMap(\.students) where lesson.student == student {
       views.append(
         try TensorView(
-          name: "teacher \(number)", data: buffer.pointer, type: .float32,
+          name: "teacher \(views.count)", data: lesson.answers.pointer, type: .float32,
           shape: [images, logits]))
     }
     return views

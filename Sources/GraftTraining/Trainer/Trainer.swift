@@ -1,4 +1,5 @@
 import Glibc
+import GraftKernels
 import GraftNetworks
 import GraftSupport
 import Grafting
@@ -26,10 +27,10 @@ public final class Trainer {
   private(set) var plan: GraftPlan?
   private var evaluator: Evaluator?
   var lessons: Lessons?
-  /// The gradient of a batch's logits.
-  var logitsGradient: Buffer<Float>?
   private(set) var isRunning = false
   private var clock = RunClock()
+  /// How this run's threads are shared among the networks.
+  private(set) var split = Split(threads: 1, networks: 1)
 
   public init(settings: TrainerSettings, train: Dataset, test: Dataset?) throws(GraftError) {
     try settings.check()
@@ -75,6 +76,9 @@ public final class Trainer {
     try checkCanAdd(teachers.count, "teachers")
     guard !members.contains(where: { $0.network === teacher }) else {
       throw GraftError(.invalidArgument, "teacher is a network of this trainer; see 'teaching'")
+    }
+    guard !teachers.contains(where: { $0 === teacher }) else {
+      throw GraftError(.invalidArgument, "teacher is a teacher of this trainer already")
     }
     _ = try teacher.checkFits(train)
     teachers.append(teacher)
@@ -139,12 +143,9 @@ public final class Trainer {
     if evaluator == nil, let test {
       evaluator = try Evaluator(dataset: test, batchSize: max(settings.batchSize, 128))
     }
-    if logitsGradient == nil {
-      logitsGradient = try Buffer(count: settings.batchSize * logits, for: "logits")
-      lessons = try Lessons(trainer: self, logits: logits)
-    }
-    for member in members { member.network.threads = settings.threads }
-    for teacher in teachers { teacher.threads = settings.threads }
+    if lessons == nil { lessons = try Lessons(trainer: self, logits: logits) }
+    split = Split(threads: settings.threads, networks: members.count)
+    for network in members.map(\.network) + teachers { network.threads = split.threadsEach }
   }
 
   // MARK: Stages but the training
@@ -159,6 +160,8 @@ public final class Trainer {
     var results: [Evaluation] = []
     let steps = evaluator.batches * members.count
     for (index, member) in members.enumerated() {
+      member.network.threads = settings.threads
+      defer { member.network.threads = split.threadsEach }
       results.append(
         try evaluator.evaluate(member.network, threads: settings.threads) {
           (batch) throws(GraftError) in
@@ -272,6 +275,23 @@ public final class Trainer {
   }
 
   func countImages(_ count: Int) { clock.images += count }
+}
+
+/// How threads are shared among networks: a network a thread where there are about as many networks
+/// as threads, since then nobody waits for anybody within a step; else all threads on one network's
+/// layers after another. Results are the same either way.
+struct Split: Equatable {
+  /// Networks at once.
+  let networks: Int
+  /// Threads on each network's layers.
+  let threadsEach: Int
+
+  init(threads: Int, networks: Int) {
+    let threads = Int(gk_threads(Int32(clamping: threads)))
+    let isSideBySide = networks > 1 && threads < 2 * networks
+    self.networks = isSideBySide ? threads : 1
+    threadsEach = isSideBySide ? 1 : threads
+  }
 }
 
 /// Time and work of one call of `run`.
