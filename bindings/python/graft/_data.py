@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from ctypes import byref, c_double, c_int64, c_size_t, c_uint8, c_void_p
-from typing import Any, Callable
+from ctypes import byref, c_double, c_int64, c_size_t, c_uint8
+from typing import Any
 
 import numpy as np
 
-from ._arrays import describe, int64_array, path_bytes, pointer, view
+from . import _checks
+from ._arrays import describe, int64_array, path_bytes, pointer, values
 from ._errors import InvalidArgumentError, ShapeMismatchError, check
+from ._handles import Handle
 from ._library import lib
 from ._structures import DatasetInfo
 
@@ -34,7 +36,7 @@ class Dataset:
     >>> train, test = (part.normalise(mean, deviation) for part in (train, test))
     """
 
-    _handle: c_void_p
+    _handle: Handle
 
     def __init__(self) -> None:
         raise TypeError("make a data set with Dataset.cifar, Dataset.idx or Dataset.from_arrays")
@@ -42,14 +44,12 @@ class Dataset:
     # ---- making one ------------------------------------------------------------------------------
 
     @classmethod
-    def _made(cls, make: Callable[[Any], int]) -> Dataset:
-        """The data set whose handle `make` writes through its argument."""
+    def _made(cls, create: str, *arguments: Any) -> Dataset:
+        """The data set that a function of the library makes."""
         dataset = object.__new__(cls)
-        dataset._handle = c_void_p()
-        check(make(byref(dataset._handle)))
-        info = DatasetInfo()
-        check(lib.graft_dataset_get_info(dataset._handle, byref(info)))
-        dataset._info = info
+        dataset._handle = Handle(create, "graft_dataset_destroy", *arguments)
+        dataset._info = DatasetInfo()
+        check(lib.graft_dataset_get_info(dataset._handle, byref(dataset._info)))
         return dataset
 
     @classmethod
@@ -74,7 +74,7 @@ class Dataset:
         if split not in _SPLITS:
             raise InvalidArgumentError(f'split is {split!r}; allowed are "train" and "test"')
         path = path_bytes(directory, "directory")
-        return cls._made(lambda out: lib.graft_dataset_cifar(path, _SPLITS[split], out))
+        return cls._made("graft_dataset_cifar", path, _SPLITS[split])
 
     @classmethod
     def idx(cls, images: str | os.PathLike[str], labels: str | os.PathLike[str]) -> Dataset:
@@ -93,7 +93,7 @@ class Dataset:
             If the files hold different numbers of images and labels.
         """
         paths = path_bytes(images, "images"), path_bytes(labels, "labels")
-        return cls._made(lambda out: lib.graft_dataset_idx(*paths, out))
+        return cls._made("graft_dataset_idx", *paths)
 
     @classmethod
     def from_arrays(
@@ -122,7 +122,7 @@ class Dataset:
         """
         if layout not in _LAYOUTS:
             raise InvalidArgumentError(f'layout is {layout!r}; allowed are "NCHW" and "NHWC"')
-        pixels = view(images, "images")
+        pixels = values(images, "images")
         numbers = int64_array(labels, "labels")
         if pixels.ndim == 3:
             pixels = pixels[:, None]
@@ -136,28 +136,20 @@ class Dataset:
             raise ShapeMismatchError(f"{len(pixels)} images and {len(numbers)} labels")
         if classes is None:
             classes = int(numbers.max()) + 1 if len(numbers) else 1
-        classes = _int64(classes, "classes")
+        classes = _checks.integer(classes, "classes")
         first = pointer(numbers, c_int64)
         if pixels.dtype == np.uint8:
             pixels = _plain(pixels)
             shape, strides = (
                 np.array(sizes, np.int64) for sizes in (pixels.shape, pixels.strides))
             return cls._made(
-                lambda out: lib.graft_dataset_bytes(
-                    pointer(pixels, c_uint8), pointer(shape, c_int64), pointer(strides, c_int64),
-                    first, classes, out))
+                "graft_dataset_bytes", pointer(pixels, c_uint8), pointer(shape, c_int64),
+                pointer(strides, c_int64), first, classes)
         if pixels.dtype.kind != "f":
             raise InvalidArgumentError(
                 f"images are of type {pixels.dtype}; they must be uint8 or floats")
         described = describe(_plain(pixels.astype(np.float32, copy=False)), "images")
-        return cls._made(
-            lambda out: lib.graft_dataset_arrays(described.pointer, first, classes, out))
-
-    def __del__(self) -> None:
-        handle = getattr(self, "_handle", None)
-        if handle:
-            self._handle = c_void_p()
-            lib.graft_dataset_destroy(handle)
+        return cls._made("graft_dataset_arrays", described.pointer, first, classes)
 
     # ---- what it holds ---------------------------------------------------------------------------
 
@@ -225,13 +217,12 @@ class Dataset:
             One number a channel, or one for all. Give the test set the training set's.
         """
         numbers = [
-            _per_channel(values, name, self.channels)
-            for values, name in ((mean, "mean"), (deviation, "deviation"))
+            _per_channel(given, name, self.channels)
+            for given, name in ((mean, "mean"), (deviation, "deviation"))
         ]
         return self._made(
-            lambda out: lib.graft_dataset_normalise(
-                self._handle, pointer(numbers[0], c_double), pointer(numbers[1], c_double),
-                self.channels, out))
+            "graft_dataset_normalise", self._handle, pointer(numbers[0], c_double),
+            pointer(numbers[1], c_double), self.channels)
 
     def read(self, indices: Any = None) -> tuple[np.ndarray, np.ndarray]:
         """Copy images out, as they are shown.
@@ -287,9 +278,7 @@ class Dataset:
         labels : numpy.ndarray
             int64, n.
         """
-        size = _int64(batch_size, "batch_size")
-        if not isinstance(seed, (int, np.integer)) or not 0 <= seed < 1 << 64:
-            raise InvalidArgumentError(f"seed is {seed!r}; allowed are 0 to 2^64 - 1")
+        size = _checks.integer(batch_size, "batch_size")
         room = max(0, min(size, self.count))
         images = np.empty((room, *self.shape[1:]), np.float32)
         labels = np.empty(room, np.int64)
@@ -297,19 +286,11 @@ class Dataset:
         count = c_size_t()
         check(
             lib.graft_dataset_batch(
-                self._handle, int(seed), _int64(epoch, "epoch"), _int64(batch, "batch"), size,
-                _int64(crop_padding, "crop_padding"), int(bool(flip)), described.pointer,
+                self._handle, _checks.seed(seed), _checks.integer(epoch, "epoch"),
+                _checks.integer(batch, "batch"), size,
+                _checks.integer(crop_padding, "crop_padding"), bool(flip), described.pointer,
                 pointer(labels, c_int64), byref(count)))
         return images[: count.value], labels[: count.value]
-
-
-def _int64(value: Any, name: str) -> int:
-    """An integer as C takes it; ctypes would cut off what does not fit."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-        raise InvalidArgumentError(f"{name} is {value!r}; it must be an integer")
-    if not -(1 << 63) <= value < 1 << 63:
-        raise InvalidArgumentError(f"{name} is {value}, which no int64 can hold")
-    return int(value)
 
 
 def _plain(array: np.ndarray) -> np.ndarray:
@@ -318,9 +299,9 @@ def _plain(array: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(array) if odd or not array.dtype.isnative else array
 
 
-def _per_channel(values: float | Sequence[float], name: str, channels: int) -> np.ndarray:
+def _per_channel(given: float | Sequence[float], name: str, channels: int) -> np.ndarray:
     try:
-        numbers = np.asarray(values, dtype=np.float64)
+        numbers = np.asarray(given, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise InvalidArgumentError(f"{name} must be numbers: {error}") from error
     if numbers.ndim == 0:
