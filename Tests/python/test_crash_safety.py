@@ -1,5 +1,5 @@
-"""Saving that is cut short: by the process's death, a full disk, a file in the way. What stood there
-before, or all of what is new, is there and nothing else."""
+"""Saving that is cut short: by the process's death, a full disk, a file in the way. What stood
+there before, or all of what is new, is there and nothing else."""
 
 from __future__ import annotations
 

@@ -182,7 +182,8 @@ def test_files_that_cannot_be_read_or_written(tmp_path, path):
     raises(graft.FileError, ["symbolic links"], loop)
     for target, kind in (
         (tmp_path / "none" / "a", graft.FileError), (tmp_path, graft.InvalidArgumentError),
-        (Path("/dev/null"), graft.InvalidArgumentError), (tmp_path / "..", graft.InvalidArgumentError),
+        (Path("/dev/null"), graft.InvalidArgumentError),
+        (tmp_path / "..", graft.InvalidArgumentError),
         (tmp_path / ("x" * 300), graft.FileError),
     ):
         with pytest.raises(kind):
