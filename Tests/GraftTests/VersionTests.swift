@@ -1,2 +1,0 @@
-import Graft
-import Testing
