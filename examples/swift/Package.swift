@@ -1,0 +1,11 @@
+// swift-tools-version: 6.0
+import PackageDescription
+
+let package = Package(
+  name: "Example",
+  dependencies: [.package(name: "Graft", path: "../..")],
+  targets: [
+    .executableTarget(
+      name: "Example", dependencies: [.product(name: "Graft", package: "Graft")])
+  ]
+)
