@@ -52,7 +52,9 @@ $(VENV)/.test: Tests/python/requirements.txt $(VENV)/.demo
 
 # The Swift runtime, OpenBLAS (a serial copy of our own: the host's keeps its threads), json-c and
 # zlib are linked in; libomp stays shared, since two copies of it in one process abort it.
-SWIFT_FLAGS := -Xcc -fopenmp -Xswiftc -L$(CURDIR)/$(STATIC)
+# (-Bsymbolic: libz.a is not position-independent, and SwiftPM links the library for its tests
+# without the list of exports.)
+SWIFT_FLAGS := -Xcc -fopenmp -Xswiftc -L$(CURDIR)/$(STATIC) -Xlinker -Bsymbolic
 SWIFT_BUILD := swift build -c release --product graft $(SWIFT_FLAGS) \
   -Xswiftc -static-stdlib -Xswiftc -use-ld=lld \
   -Xlinker --version-script=$(CURDIR)/Sources/GraftInterface/exports.map \
