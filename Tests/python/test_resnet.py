@@ -1,0 +1,224 @@
+"""Whole residual networks against PyTorch: forward, gradients, training steps, files."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from reference_networks import ResNet, load
+from safetensors.torch import load_file, save_file
+
+import graft
+
+torch.set_num_threads(1)
+
+
+def distance(ours: np.ndarray, exact: torch.Tensor) -> float:
+    """The largest difference, as a share of the tensor's largest value."""
+    exact = exact.detach().numpy().astype(np.float64)
+    return float(np.abs(ours.astype(np.float64) - exact).max() / max(np.abs(exact).max(), 1e-30))
+
+
+def batch(count: int, shape=(3, 32, 32), classes: int = 10, seed: int = 0):
+    rng = np.random.default_rng(seed)
+    return rng.standard_normal((count, *shape)).astype(np.float32), rng.integers(0, classes, count)
+
+
+def gradients(module, images, labels, dtype) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    module.zero_grad()
+    logits = module(torch.from_numpy(images).to(dtype))
+    F.cross_entropy(logits, torch.from_numpy(labels)).backward()
+    return logits, {name: value.grad.clone() for name, value in module.named_parameters()}
+
+
+def ours(network, images, labels):
+    logits = network.forward(images, training=True)
+    _, gradient = graft.distillation_loss(logits, [], labels)
+    network.backward(gradient)
+    return logits, network.gradients()
+
+
+@pytest.mark.parametrize("shortcut, slope", [("A", 0.0), ("B", 0.0), ("A", 0.1)])
+def test_gradients_are_as_near_to_float64_as_pytorch(shortcut, slope) -> None:
+    """No further than twice what PyTorch's own float32 is.
+
+    In a network this deep now and then a rectifier's input lies so near to 0 that rounding decides
+    its side, which moves every gradient before it by some 1e-3, in PyTorch as here (its two layouts
+    differ so much between themselves). So several networks are looked at: in the better half of
+    them, where no rectifier has flipped, and in the worst, ours may be no worse than twice theirs.
+    """
+    own, contiguous, last = [], [], []
+    for seed in range(8):
+        images, labels = batch(8, seed=seed)
+        network = graft.resnet(20, shortcut=shortcut, negative_slope=slope, seed=seed)
+        modules = [ResNet(20, shortcut=shortcut, slope=slope) for _ in range(3)]
+        for module in modules:
+            load(module, network)
+        exact_logits, exact = gradients(modules[0].double(), images, labels, torch.float64)
+
+        def far(logits, found) -> tuple[float, float]:
+            assert sorted(found) == sorted(exact)
+            each = [distance(np.asarray(value), exact[name]) for name, value in found.items()]
+            return float(np.median(each)), distance(np.asarray(logits.detach()), exact_logits)
+
+        modules[2] = modules[2].to(memory_format=torch.channels_last)
+        contiguous.append(far(*gradients(modules[1], images, labels, torch.float32)))
+        last.append(far(*gradients(modules[2], images, labels, torch.float32)))
+        logits, found = ours(network, images, labels)
+        own.append(far(torch.from_numpy(logits), found))
+    own, contiguous, last = (np.sort(np.array(each), axis=0) for each in (own, contiguous, last))
+    theirs = np.maximum(contiguous, last)
+    assert (own[1] <= 2 * np.minimum(contiguous, last)[2]).all()
+    assert (own[3] <= 2 * theirs[4]).all()
+    assert (own[-1] <= 2 * theirs[-1]).all()
+
+
+def test_fifty_steps_each_from_pytorch_s_state() -> None:
+    options = {"lr": 0.1, "momentum": 0.9, "weight_decay": 5e-4, "nesterov": True}
+    network = graft.resnet(8, base_filters=8, input_shape=(3, 16, 16), seed=2)
+    sgd = graft.SGD(
+        network, learning_rate=0.1, momentum=0.9, weight_decay=5e-4, nesterov=True
+    )
+    exact, single = (ResNet(8, base=8) for _ in range(2))
+    load(exact, network)
+    exact = exact.double()
+    exact_sgd = torch.optim.SGD(exact.parameters(), **options)
+    single_sgd = torch.optim.SGD(single.parameters(), **options)
+    far, limit = [], []
+    for step in range(50):
+        images, labels = batch(32, (3, 16, 16), seed=step)
+        # All three start from the float64 network's state, momentum included.
+        state = {name: value.clone() for name, value in exact.state_dict().items()}
+        network.load_state_dict({name: value.numpy() for name, value in state.items()}
+                                if step == 0 else as_float32(state))
+        single.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in state.items()})
+        names = [name for name, _ in exact.named_parameters()]
+        for (name, value), other in zip(exact.named_parameters(), single.parameters()):
+            held = exact_sgd.state[value].get("momentum_buffer")
+            if held is not None:
+                single_sgd.state[other]["momentum_buffer"] = held.float().clone()
+                sgd.momentum_buffers()[name][...] = held.numpy().astype(np.float32)
+
+        _, own = ours(network, images, labels)
+        sgd.step()
+        for module, optimiser, dtype in (
+            (exact, exact_sgd, torch.float64), (single, single_sgd, torch.float32),
+        ):
+            optimiser.zero_grad()
+            loss = F.cross_entropy(
+                module(torch.from_numpy(images).to(dtype)), torch.from_numpy(labels)
+            )
+            loss.backward()
+            optimiser.step()
+        after = network.state_dict()
+        moved = exact.state_dict()
+        theirs = single.state_dict()
+        for name in moved:
+            if moved[name].is_floating_point():
+                far.append(distance(after[name], moved[name]))
+                limit.append(distance(theirs[name].numpy(), moved[name]))
+            else:
+                assert int(after[name]) == int(moved[name])
+        assert names == list(own)
+    for share in (0.25, 0.5, 0.75, 0.9):
+        assert np.quantile(far, share) <= 2 * np.quantile(limit, share)
+    assert max(far) <= max(2 * max(limit), 1e-3)  # a rectifier's flip: see the test above
+
+
+def as_float32(state):
+    return {
+        name: value.float().numpy() if value.is_floating_point() else value.numpy()
+        for name, value in state.items()
+    }
+
+
+@pytest.mark.parametrize("depth, parameters", [(20, 269_722), (32, 464_154), (110, 1_727_962)])
+def test_parameters_are_as_many_as_published(depth, parameters) -> None:
+    # He et al. 2016, table 6: 0.27 M, 0.46 M, 1.7 M (the option-A networks).
+    network = graft.resnet(depth)
+    module = ResNet(depth)
+    load(module, network)
+    assert sum(p.numel() for p in module.parameters()) == parameters
+
+
+@pytest.mark.parametrize(
+    "depth, shortcut, shape, classes, base",
+    [(20, "A", (3, 32, 32), 10, 16), (14, "B", (1, 28, 28), 7, 12), (8, "A", (5, 9, 17), 100, 10)],
+)
+def test_files_are_exchanged_with_pytorch(tmp_path, depth, shortcut, shape, classes, base) -> None:
+    network = graft.resnet(
+        depth, classes=classes, input_shape=shape, base_filters=base, shortcut=shortcut, seed=4
+    )
+    images, labels = batch(16, shape, classes)
+    ours(network, images, labels)  # running statistics that are not the first ones
+    path = tmp_path / "network.safetensors"
+    network.save(path)
+    module = ResNet(depth, classes, shape[0], base, shortcut)
+    module.load_state_dict(load_file(path), strict=True)
+    module.eval()
+    with torch.no_grad():
+        expected = module(torch.from_numpy(images)).numpy()
+    np.testing.assert_allclose(network.forward(images), expected, atol=1e-4 * np.abs(expected).max())
+
+    # And back: a PyTorch network of other weights.
+    other = ResNet(depth, classes, shape[0], base, shortcut)
+    other.train()
+    with torch.no_grad():
+        other(torch.from_numpy(images))
+    other.eval()
+    save_file(other.state_dict(), path)
+    network.load(path)
+    with torch.no_grad():
+        expected = other(torch.from_numpy(images)).numpy()
+    np.testing.assert_allclose(network.forward(images), expected, atol=1e-4 * np.abs(expected).max())
+
+
+def test_a_file_that_does_not_fit_changes_nothing(tmp_path) -> None:
+    network = graft.resnet(8, seed=1)
+    before = {name: value.copy() for name, value in network.state_dict().items()}
+    path = tmp_path / "other.safetensors"
+
+    def refused(kind, *words: str) -> None:
+        with pytest.raises(kind) as caught:
+            network.load(path)
+        for word in words:
+            assert word in str(caught.value)
+        for name, value in network.state_dict().items():
+            np.testing.assert_array_equal(value, before[name])
+
+    refused(graft.FileError, "other.safetensors")
+    graft.resnet(14, seed=2).save(path)
+    refused(graft.ShapeMismatchError, "layer1.1.conv1.weight")
+    graft.resnet(8, classes=5, seed=2).save(path)
+    refused(graft.ShapeMismatchError, "linear.weight", "[5, 64]")
+    state = {name: torch.from_numpy(value.copy()) for name, value in before.items()}
+    save_file({**state, "conv1.weight": state["conv1.weight"].double()}, path)
+    refused(graft.UnsupportedError, "conv1.weight")
+    save_file({k: v for k, v in state.items() if k != "bn1.bias"}, path)
+    refused(graft.ShapeMismatchError, "bn1.bias")
+    network.save(path)
+    content = bytearray(path.read_bytes())
+    content[-100] ^= 1
+    path.write_bytes(content)
+    refused(graft.FormatError, "checksum")
+    path.write_bytes(content[:5000])
+    refused(graft.FormatError, "other.safetensors")
+
+
+def test_weights_are_drawn_as_documented() -> None:
+    network = graft.resnet(56, seed=11)
+    state = network.state_dict()
+    for name, value in state.items():
+        if value.ndim == 4 and value.size > 4000:
+            deviation = np.sqrt(2 / (value.shape[0] * 9))
+            assert abs(value.std() / deviation - 1) < 0.1
+            assert abs(value.mean()) < 4 * deviation / np.sqrt(value.size)
+    bound = 1 / np.sqrt(64)
+    assert np.abs(state["linear.weight"]).max() <= bound
+    assert np.abs(state["linear.weight"]).max() > 0.9 * bound
+    again = graft.resnet(56, seed=11).state_dict()
+    other = graft.resnet(56, seed=12).state_dict()
+    for name, value in state.items():
+        np.testing.assert_array_equal(value, again[name])
+    assert not np.array_equal(state["conv1.weight"], other["conv1.weight"])
