@@ -41,7 +41,7 @@ def assert_same(a: graft.Trainer, b: graft.Trainer) -> None:
     for one, other in zip(weights(a), weights(b), strict=True):
         for name, value in one.items():
             assert value.tobytes() == other[name].tobytes(), name
-    for one, other in zip(a.history.records, b.history.records, strict=True):
+    for one, other in zip(a.history, b.history, strict=True):
         for field in ("train_loss", "train_accuracy", "test_loss", "test_accuracy", "learning_rate"):
             assert getattr(one, field) == getattr(other, field), field
 
@@ -111,8 +111,8 @@ def test_after_interruptions_anywhere(tmp_path, evaluate) -> None:
         calls += 1
 
     whole.run(count)
-    assert calls > 40
-    for after in range(1, calls, 3):
+    assert calls > 30
+    for after in range(1, calls + 1):
         # Goes on in the same process ...
         same = trainer(evaluate=evaluate)
         interrupted(same, after)
