@@ -7,6 +7,7 @@
 #define GRAFT_TILES_H
 
 #include "convolution_plan.h"
+#include "depthwise_plan.h"
 #include "elementwise_jobs.h"
 #include "graft_parallel.h"
 
@@ -35,8 +36,23 @@ typedef struct gk_backward_job {
   const gk_runs *runs;
 } gk_backward_job;
 
+/* What both passes of a depthwise convolution work on. */
+typedef struct gk_depthwise_job {
+  const gk_convolution *shape;
+  gk_view in;
+  const float *packed, *bias;
+  float *out, *statistics, *scratch;
+  int64_t scratch_stride, band, bands;
+  gk_gradient_view gradient;
+  float *input_gradient;
+  int accumulate, want_bias;
+  float *partial;
+  int64_t partial_stride, chunk_images;
+  gk_depthwise_halo halo;
+} gk_depthwise_job;
+
 typedef struct gk_tiles {
-  gk_tile convolution_forward, convolution_backward;
+  gk_tile convolution_forward, convolution_backward, depthwise_forward, depthwise_backward;
   gk_tile sum, rectify, apply, moments, reduce, sgd;
 } gk_tiles;
 

@@ -14,11 +14,14 @@
 #pragma clang attribute push(__attribute__((target("avx2,fma,bmi2"))), apply_to = function)
 
 #include "convolution_tiles.h"
+#include "depthwise_tiles.h"
 #include "elementwise_tiles.h"
 
 const gk_tiles gk_tiles_avx2 = {
-    convolution_forward_tile, convolution_backward_tile, sum_tile,   rectify_tile,
-    apply_tile,               moments_tile,              reduce_tile, sgd_tile,
+    convolution_forward_tile, convolution_backward_tile, depthwise_forward_tile,
+    depthwise_backward_tile,  sum_tile,                  rectify_tile,
+    apply_tile,               moments_tile,              reduce_tile,
+    sgd_tile,
 };
 
 #pragma clang attribute pop

@@ -15,11 +15,14 @@
     __attribute__((target("avx512f,avx512vl,avx512bw,avx512dq,avx2,fma,bmi2"))), apply_to = function)
 
 #include "convolution_tiles.h"
+#include "depthwise_tiles.h"
 #include "elementwise_tiles.h"
 
 const gk_tiles gk_tiles_avx512 = {
-    convolution_forward_tile, convolution_backward_tile, sum_tile,   rectify_tile,
-    apply_tile,               moments_tile,              reduce_tile, sgd_tile,
+    convolution_forward_tile, convolution_backward_tile, depthwise_forward_tile,
+    depthwise_backward_tile,  sum_tile,                  rectify_tile,
+    apply_tile,               moments_tile,              reduce_tile,
+    sgd_tile,
 };
 
 #pragma clang attribute pop

@@ -10,9 +10,12 @@
 #define SUBPANEL 8
 
 #include "convolution_tiles.h"
+#include "depthwise_tiles.h"
 #include "elementwise_tiles.h"
 
 const gk_tiles gk_tiles_baseline = {
-    convolution_forward_tile, convolution_backward_tile, sum_tile,   rectify_tile,
-    apply_tile,               moments_tile,              reduce_tile, sgd_tile,
+    convolution_forward_tile, convolution_backward_tile, depthwise_forward_tile,
+    depthwise_backward_tile,  sum_tile,                  rectify_tile,
+    apply_tile,               moments_tile,              reduce_tile,
+    sgd_tile,
 };

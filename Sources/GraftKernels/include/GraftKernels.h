@@ -6,6 +6,7 @@
 #include "graft_blend.h"
 #include "graft_convolution.h"
 #include "graft_distillation.h"
+#include "graft_depthwise.h"
 #include "graft_elementwise.h"
 #include "graft_information.h"
 #include "graft_instructions.h"

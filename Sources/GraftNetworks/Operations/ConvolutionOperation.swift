@@ -11,6 +11,7 @@ final class ConvolutionOperation: Operation {
   private let output: Value
   /// The batch norms that read the output's storage.
   private let norms: [BatchNorm]
+  private let kernel: ConvolutionKernel
   private let packed: Buffer<Float>
   private let packedBackward: Buffer<Float>
 
@@ -25,9 +26,9 @@ final class ConvolutionOperation: Operation {
     self.output = output
     self.norms = norms
     var shape = ConvolutionOperation.shape(settings, input.shape, output.shape, images: 1)
-    packed = try Buffer(count: gk_convolution_packed_size(&shape), for: weight.name)
-    packedBackward = try Buffer(
-      count: gk_convolution_packed_backward_size(&shape), for: weight.name)
+    kernel = ConvolutionKernel(shape)
+    packed = try Buffer(count: kernel.packedSize(&shape), for: weight.name)
+    packedBackward = try Buffer(count: kernel.packedBackwardSize(&shape), for: weight.name)
   }
 
   private static func shape(
@@ -51,28 +52,27 @@ final class ConvolutionOperation: Operation {
   func reserve(_ pass: Pass) throws(GraftError) {
     try output.storage.reserve(images: pass.images)
     var shape = shape(pass)
-    let scratch = product([Int(pass.threads), gk_convolution_scratch_size(&shape)])
-    let statistics = product([Int(gk_convolution_tiles(&shape)), 2, output.shape.channels])
+    let scratch = product([Int(pass.threads), kernel.scratchSize(&shape)])
+    let statistics = product([Int(kernel.tiles(&shape).count), 2, output.shape.channels])
     guard let scratch, let statistics else {
       throw GraftError(.outOfMemory, "\(weight.name): the work on this batch is too large")
     }
     try pass.workspace.reserve(
       scratch: scratch, statistics: pass.isTraining && !norms.isEmpty ? statistics : 0,
-      partial: pass.isTraining ? gk_convolution_partial_size(&shape) : 0)
+      partial: pass.isTraining ? kernel.partialSize(&shape) : 0)
   }
 
   func forward(_ pass: Pass) {
     var shape = shape(pass)
-    gk_convolution_pack(&shape, weight.values.pointer, packed.pointer)
+    kernel.pack(&shape, weight.values.pointer, to: packed.pointer)
     let collects = pass.isTraining && !norms.isEmpty
     let statistics = collects ? pass.workspace.statistics.pointer : nil
-    gk_convolution_forward(
+    kernel.forward(
       &shape, pass.threads, input.view, packed.pointer, bias?.values.pointer,
       output.storage.pointer, statistics, pass.workspace.scratch.pointer)
     guard let statistics else { return }
-    let tiles = gk_convolution_tiles(&shape)
+    let (tiles, band) = kernel.tiles(&shape)
     let period = tiles / shape.n
-    let band = gk_convolution_band(&shape)
     let last = shape.out_height - (period - 1) * band
     for norm in norms {
       norm.takeStatistics(
@@ -85,15 +85,16 @@ final class ConvolutionOperation: Operation {
   func backward(_ pass: Pass) throws(GraftError) {
     guard let (buffer, view) = output.takeGradient(pass) else { return }
     var shape = shape(pass)
-    gk_convolution_pack_backward(&shape, weight.values.pointer, packedBackward.pointer)
+    kernel.packBackward(&shape, weight.values.pointer, to: packedBackward.pointer)
+    let ordered = packedBackward.count > 0 ? packedBackward : packed
     var to: UnsafeMutablePointer<Float>?
     var accumulate: Int32 = 0
     if input.needsGradient {
       let room = try input.contribute(pass)
       (to, accumulate) = (room.to, room.accumulate)
     }
-    gk_convolution_backward(
-      &shape, pass.threads, input.view, view, packedBackward.pointer, to, accumulate,
+    kernel.backward(
+      &shape, pass.threads, input.view, view, ordered.pointer, to, accumulate,
       weight.gradients.pointer, bias?.gradients.pointer, pass.workspace.partial.pointer,
       pass.workspace.scratch.pointer)
     pass.pool.release(buffer)

@@ -1,0 +1,280 @@
+/* The depthwise convolution's loops for vectors of LANES floats. Included by tiles_*.c after
+ * convolution_tiles.h.
+ *
+ * A row of pixels is taken one vector of channels after the other: its T weight vectors stay in
+ * registers while the pixels go by. */
+
+/* Copies `pixels` pixels through a view into lanes-wide pixels. */
+static void read_lanes(float *to, const gk_view *view, const float *from, int64_t pixels,
+                       int64_t channels, int64_t lanes) {
+  if (lanes == channels) {
+    read_view(to, view, from, channels, pixels, channels, 0);
+    return;
+  }
+  for (int64_t p = 0; p < pixels; ++p) {
+    read_view(to + p * lanes, view, from + p * channels, channels, 1, channels, 0);
+    memset(to + p * lanes + channels, 0, (size_t)(lanes - channels) * sizeof(float));
+  }
+}
+
+static void zero(float *to, int64_t count) {
+  if (count > 0) memset(to, 0, (size_t)count * sizeof(float));
+}
+
+/* Rows of an image's input, padded with zeros. */
+static void depthwise_copy_rows(float *to, const gk_convolution *s, const gk_view *view,
+                                int64_t image, int64_t first, int64_t rows) {
+  int64_t lanes = gk_lanes(s), width = gk_depthwise_in_width(s), row = width * lanes;
+  int64_t left = gk_min(s->padding_width, width);
+  int64_t inside = gk_max(0, gk_min(s->width, width - left));
+  for (int64_t r = 0; r < rows; ++r, to += row) {
+    int64_t y = first + r;
+    if (y < 0 || y >= s->height) {
+      zero(to, row);
+      continue;
+    }
+    zero(to, left * lanes);
+    read_lanes(to + left * lanes, view, view->x + (image * s->height + y) * s->width * s->channels,
+               inside, s->channels, lanes);
+    zero(to + (left + inside) * lanes, (width - left - inside) * lanes);
+  }
+}
+
+/* Rows of an image's output gradient with its halo. */
+static void depthwise_copy_gradient(float *to, const gk_depthwise_job *job, int64_t image,
+                                    int64_t first, int64_t rows) {
+  const gk_convolution *s = job->shape;
+  int64_t lanes = gk_lanes(s), channels = s->channels;
+  int64_t row = (job->halo.left + s->out_width + job->halo.right) * lanes;
+  for (int64_t r = 0; r < rows; ++r, to += row) {
+    int64_t y = first + r;
+    if (y < 0 || y >= s->out_height) {
+      zero(to, row);
+      continue;
+    }
+    int64_t at = (image * s->out_height + y) * s->out_width * channels;
+    const float *g = job->gradient.g + at, *x = job->gradient.value.x;
+    if (x != NULL) x += at;
+    zero(to, job->halo.left * lanes);
+    float *inside = to + job->halo.left * lanes;
+    if (lanes == channels) {
+      read_gradient(inside, &job->gradient, g, x, channels, s->out_width, channels, 0);
+    } else {
+      for (int64_t p = 0; p < s->out_width; ++p) {
+        read_gradient(inside + p * lanes, &job->gradient, g + p * channels,
+                      x != NULL ? x + p * channels : NULL, channels, 1, channels, 0);
+        zero(inside + p * lanes + channels, lanes - channels);
+      }
+    }
+    zero(inside + s->out_width * lanes, job->halo.right * lanes);
+  }
+}
+
+/* Taps of a row: where each reads, from a pixel's base, and its weights. */
+typedef struct depthwise_taps {
+  int64_t count;
+  int64_t offset[GK_MAX_RUNS];
+  int64_t weight[GK_MAX_RUNS];
+} depthwise_taps;
+
+#define DEPTHWISE_ROW(T)                                                                          \
+  static void depthwise_row_##T(const depthwise_taps *taps, const float *weights, vf start,       \
+                                const float *in, int64_t in_step, float *out, int64_t out_step,   \
+                                int64_t columns, int accumulate) {                                \
+    vf w[T];                                                                                      \
+    const float *from[T];                                                                         \
+    UNROLL for (int t = 0; t < T; ++t) w[t] = load(weights + taps->weight[t]);                    \
+    UNROLL for (int t = 0; t < T; ++t) from[t] = in + taps->offset[t];                            \
+    for (int64_t x = 0; x < columns; ++x) {                                                       \
+      vf sum = accumulate ? load(out + x * out_step) : start;                                     \
+      UNROLL for (int t = 0; t < T; ++t) sum += load(from[t] + x * in_step) * w[t];               \
+      store(out + x * out_step, sum);                                                             \
+    }                                                                                             \
+  }
+
+DEPTHWISE_ROW(1)
+DEPTHWISE_ROW(2)
+DEPTHWISE_ROW(4)
+DEPTHWISE_ROW(9)
+
+static void depthwise_row_any(const depthwise_taps *taps, const float *weights, vf start,
+                              const float *in, int64_t in_step, float *out, int64_t out_step,
+                              int64_t columns, int accumulate) {
+  for (int64_t x = 0; x < columns; ++x) {
+    vf sum = accumulate ? load(out + x * out_step) : start;
+    for (int64_t t = 0; t < taps->count; ++t)
+      sum += load(in + taps->offset[t] + x * in_step) * load(weights + taps->weight[t]);
+    store(out + x * out_step, sum);
+  }
+}
+
+/* One row of `columns` pixels for all channels. The last, incomplete vector of an output that has no
+ * lanes to spare goes through a copy, a pixel at a time. */
+static void depthwise_row(const depthwise_taps *taps, const float *weights, const float *bias,
+                          const float *in, int64_t in_step, float *out, int64_t out_step,
+                          int64_t columns, int64_t channels, int accumulate) {
+  for (int64_t c = 0; c < channels; c += LANES) {
+    int64_t live = gk_min(LANES, channels - c);
+    float lanes[LANES];
+    for (int64_t i = 0; i < LANES; ++i) lanes[i] = bias != NULL && i < live ? bias[c + i] : 0;
+    vf start = load(lanes);
+    const float *w = weights + c, *from = in + c;
+    if (live == LANES) {
+      switch (taps->count) {
+#define ROW(T)                                                                                    \
+  depthwise_row_##T(taps, w, start, from, in_step, out + c, out_step, columns, accumulate);       \
+  break;
+        case 1: ROW(1)
+        case 2: ROW(2)
+        case 4: ROW(4)
+        case 9: ROW(9)
+        default: ROW(any)
+#undef ROW
+      }
+      continue;
+    }
+    for (int64_t x = 0; x < columns; ++x) {
+      float copy[LANES] = {0};
+      float *to = out + x * out_step + c;
+      memcpy(copy, accumulate ? to : lanes, (size_t)live * sizeof(float));
+      depthwise_row_any(taps, w, start, from + x * in_step, in_step, copy, 0, 1, 1);
+      memcpy(to, copy, (size_t)live * sizeof(float));
+    }
+  }
+}
+
+static void depthwise_forward_taps(const gk_convolution *s, depthwise_taps *taps) {
+  int64_t lanes = gk_lanes(s), row = gk_depthwise_in_width(s) * lanes;
+  taps->count = 0;
+  for (int64_t ky = 0; ky < s->kernel_height; ++ky)
+    for (int64_t kx = 0; kx < s->kernel_width; ++kx) {
+      taps->offset[taps->count] = ky * s->dilation_height * row + kx * s->dilation_width * lanes;
+      taps->weight[taps->count++] = (ky * s->kernel_width + kx) * lanes;
+    }
+}
+
+static void depthwise_forward_tile(void *context, int64_t tile, int worker) {
+  const gk_depthwise_job *job = context;
+  const gk_convolution *s = job->shape;
+  int64_t image = tile / job->bands, first = tile % job->bands * job->band;
+  int64_t rows = gk_min(job->band, s->out_height - first), lanes = gk_lanes(s);
+  int64_t row = gk_depthwise_in_width(s) * lanes, out_row = s->out_width * s->filters;
+  float *scratch = job->scratch + worker * job->scratch_stride;
+  float *out = job->out + (image * s->out_height + first) * out_row;
+  depthwise_taps taps;
+  depthwise_forward_taps(s, &taps);
+  depthwise_copy_rows(scratch, s, &job->in, image, first * s->stride_height - s->padding_height,
+                      gk_in_rows(s, rows));
+  for (int64_t y = 0; y < rows; ++y)
+    depthwise_row(&taps, job->packed, job->bias, scratch + y * s->stride_height * row,
+                  s->stride_width * lanes, out + y * out_row, s->filters, s->out_width, s->filters,
+                  0);
+  if (job->statistics != NULL) {
+    float *statistics = job->statistics + tile * 2 * s->filters;
+    moments(out, rows * s->out_width, s->filters, statistics, statistics + s->filters);
+  }
+}
+
+/* ---- backward ---- */
+
+#define DEPTHWISE_WEIGHTS 9
+
+/* Adds a band's share of DEPTHWISE_WEIGHTS or fewer taps' gradients. */
+static void depthwise_weights(const depthwise_taps *taps, int64_t first, const float *x,
+                              int64_t x_row, int64_t x_step, const float *d, int64_t d_row,
+                              int64_t lanes, int64_t rows, int64_t columns, float *partial) {
+  int64_t many = gk_min(DEPTHWISE_WEIGHTS, taps->count - first);
+  for (int64_t c = 0; c < lanes; c += LANES) {
+    vf sums[DEPTHWISE_WEIGHTS];
+    for (int t = 0; t < DEPTHWISE_WEIGHTS; ++t) sums[t] = splat(0);
+    for (int64_t r = 0; r < rows; ++r) {
+      const float *ds = d + r * d_row + c, *xs = x + r * x_row + c;
+      if (many == DEPTHWISE_WEIGHTS) {
+        const float *from[DEPTHWISE_WEIGHTS];
+        UNROLL for (int t = 0; t < DEPTHWISE_WEIGHTS; ++t) from[t] = xs + taps->offset[first + t];
+        for (int64_t p = 0; p < columns; ++p) {
+          vf g = load(ds + p * lanes);
+          UNROLL for (int t = 0; t < DEPTHWISE_WEIGHTS; ++t)
+            sums[t] += load(from[t] + p * x_step) * g;
+        }
+      } else {
+        for (int64_t p = 0; p < columns; ++p) {
+          vf g = load(ds + p * lanes);
+          for (int64_t t = 0; t < many; ++t)
+            sums[t] += load(xs + taps->offset[first + t] + p * x_step) * g;
+        }
+      }
+    }
+    for (int64_t t = 0; t < many; ++t) {
+      float *to = partial + taps->weight[first + t] + c;
+      store(to, load(to) + sums[t]);
+    }
+  }
+}
+
+/* The input's gradient for the rows that belong to output rows `first` on. `d` is the first of the
+ * copied gradient's rows, `first` - halo.low. */
+static void depthwise_input(const gk_depthwise_job *job, int64_t image, int64_t first, int64_t rows,
+                            const float *d) {
+  const gk_convolution *s = job->shape;
+  int64_t lanes = gk_lanes(s), row = (job->halo.left + s->out_width + job->halo.right) * lanes;
+  float *out = job->input_gradient + image * s->height * s->width * s->channels;
+  for (int64_t py = 0; py < s->stride_height; ++py) {
+    gk_axis_taps ty;
+    gk_phase_taps(s->kernel_height, s->stride_height, s->padding_height, s->dilation_height, py, &ty);
+    for (int64_t px = 0; px < s->stride_width; ++px) {
+      gk_axis_taps tx;
+      gk_phase_taps(s->kernel_width, s->stride_width, s->padding_width, s->dilation_width, px, &tx);
+      depthwise_taps taps = {0};
+      for (int64_t i = 0; i < ty.count; ++i)
+        for (int64_t j = 0; j < tx.count; ++j) {
+          taps.offset[taps.count] = (ty.offset[i] + job->halo.low) * row +
+                                    (tx.offset[j] + job->halo.left) * lanes;
+          taps.weight[taps.count++] = (ty.tap[i] * s->kernel_width + tx.tap[j]) * lanes;
+        }
+      int64_t columns = gk_depthwise_phase_rows(s->width, px, s->stride_width);
+      int64_t end = gk_min(first + rows, gk_depthwise_phase_rows(s->height, py, s->stride_height));
+      for (int64_t y = first; y < end; ++y)
+        depthwise_row(&taps, job->packed, NULL, d + (y - first) * row, lanes,
+                      out + ((py + y * s->stride_height) * s->width + px) * s->channels,
+                      s->stride_width * s->channels, columns, s->channels, job->accumulate);
+    }
+  }
+}
+
+static void depthwise_backward_tile(void *context, int64_t chunk, int worker) {
+  const gk_depthwise_job *job = context;
+  const gk_convolution *s = job->shape;
+  int64_t lanes = gk_lanes(s), band = job->band;
+  int64_t row = (job->halo.left + s->out_width + job->halo.right) * lanes;
+  int64_t x_row = gk_depthwise_in_width(s) * lanes * s->stride_height;
+  float *partial = job->partial + chunk * job->partial_stride;
+  float *d = job->scratch + worker * job->scratch_stride;
+  float *x = d + (job->halo.low + band + job->halo.high) * row;
+  depthwise_taps taps;
+  depthwise_forward_taps(s, &taps);
+  zero(partial, job->partial_stride);
+  /* Input rows past those of the output (a stride that does not divide the height). */
+  int64_t all = gk_max(s->out_height, gk_ceil_div(s->height, s->stride_height));
+  int64_t end = gk_min(s->n, (chunk + 1) * job->chunk_images);
+  for (int64_t image = chunk * job->chunk_images; image < end; ++image) {
+    for (int64_t y = 0; y < all; y += band) {
+      int64_t rows = gk_min(band, all - y), live = gk_min(rows, s->out_height - y);
+      depthwise_copy_gradient(d, job, image, y - job->halo.low,
+                              job->halo.low + rows + job->halo.high);
+      if (job->input_gradient != NULL) depthwise_input(job, image, y, rows, d);
+      if (live <= 0) continue;
+      const float *inside = d + job->halo.low * row + job->halo.left * lanes;
+      depthwise_copy_rows(x, s, &job->in, image, y * s->stride_height - s->padding_height,
+                          gk_in_rows(s, live));
+      for (int64_t t = 0; t < taps.count; t += DEPTHWISE_WEIGHTS)
+        depthwise_weights(&taps, t, x, x_row, s->stride_width * lanes, inside, row, lanes, live,
+                          s->out_width, partial);
+      if (!job->want_bias) continue;
+      float *bias = partial + taps.count * lanes;
+      for (int64_t r = 0; r < live; ++r)
+        for (int64_t p = 0; p < s->out_width; ++p)
+          for (int64_t c = 0; c < lanes; ++c) bias[c] += inside[r * row + p * lanes + c];
+    }
+  }
+}

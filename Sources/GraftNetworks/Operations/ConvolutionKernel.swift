@@ -1,0 +1,90 @@
+import GraftKernels
+
+/// Which kernels compute a convolution; all keep the same promises (graft_convolution.h).
+enum ConvolutionKernel {
+  case general
+  case depthwise
+
+  init(_ shape: gk_convolution) {
+    var shape = shape
+    self = gk_is_depthwise(&shape) != 0 ? .depthwise : .general
+  }
+
+  // Sizes in floats.
+
+  func packedSize(_ shape: inout gk_convolution) -> Int {
+    switch self {
+    case .general: gk_convolution_packed_size(&shape)
+    case .depthwise: gk_depthwise_packed_size(&shape)
+    }
+  }
+
+  /// 0 where both passes take the weights in the same order.
+  func packedBackwardSize(_ shape: inout gk_convolution) -> Int {
+    switch self {
+    case .general: gk_convolution_packed_backward_size(&shape)
+    case .depthwise: 0
+    }
+  }
+
+  /// For each worker.
+  func scratchSize(_ shape: inout gk_convolution) -> Int {
+    switch self {
+    case .general: gk_convolution_scratch_size(&shape)
+    case .depthwise: gk_depthwise_scratch_size(&shape)
+    }
+  }
+
+  func partialSize(_ shape: inout gk_convolution) -> Int {
+    switch self {
+    case .general: gk_convolution_partial_size(&shape)
+    case .depthwise: gk_depthwise_partial_size(&shape)
+    }
+  }
+
+  /// Forward tiles, and rows of output in each but an image's last.
+  func tiles(_ shape: inout gk_convolution) -> (count: Int64, band: Int64) {
+    switch self {
+    case .general: (gk_convolution_tiles(&shape), gk_convolution_band(&shape))
+    case .depthwise: (gk_depthwise_tiles(&shape), gk_depthwise_band(&shape))
+    }
+  }
+
+  func pack(
+    _ shape: inout gk_convolution, _ weights: UnsafePointer<Float>,
+    to packed: UnsafeMutablePointer<Float>
+  ) {
+    switch self {
+    case .general: gk_convolution_pack(&shape, weights, packed)
+    case .depthwise: gk_depthwise_pack(&shape, weights, packed)
+    }
+  }
+
+  func packBackward(
+    _ shape: inout gk_convolution, _ weights: UnsafePointer<Float>,
+    to packed: UnsafeMutablePointer<Float>
+  ) {
+    if case .general = self { gk_convolution_pack_backward(&shape, weights, packed) }
+  }
+
+  var forward: @convention(c) (
+    UnsafePointer<gk_convolution>?, Int32, gk_view, UnsafePointer<Float>?, UnsafePointer<Float>?,
+    UnsafeMutablePointer<Float>?, UnsafeMutablePointer<Float>?, UnsafeMutablePointer<Float>?
+  ) -> Void {
+    switch self {
+    case .general: gk_convolution_forward
+    case .depthwise: gk_depthwise_forward
+    }
+  }
+
+  var backward: @convention(c) (
+    UnsafePointer<gk_convolution>?, Int32, gk_view, gk_gradient_view, UnsafePointer<Float>?,
+    UnsafeMutablePointer<Float>?, Int32, UnsafeMutablePointer<Float>?,
+    UnsafeMutablePointer<Float>?, UnsafeMutablePointer<Float>?, UnsafeMutablePointer<Float>?
+  ) -> Void {
+    switch self {
+    case .general: gk_convolution_backward
+    case .depthwise: gk_depthwise_backward
+    }
+  }
+}
