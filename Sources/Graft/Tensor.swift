@@ -54,7 +54,7 @@ public struct Tensor: Sendable {
     try body(UnsafeBufferPointer(start: storage.buffer.pointer, count: count))
   }
 
-  /// Changes the values where they lie, so that a training loop works on the memory that is grafted.
+  /// Changes the values where they lie: a training loop works on the memory that is grafted.
   public mutating func withUnsafeMutableBufferPointer<Result>(
     _ body: (UnsafeMutableBufferPointer<Float>) throws -> Result
   ) throws -> Result {

@@ -21,8 +21,8 @@ public struct Coefficient: Equatable, Sendable {
   /// A share that has been rounded so before.
   init(exactly alpha: Double) { self.alpha = alpha }
 
-  /// alpha = (a / pi) arctan(c (own - other)) + 1/2: the paper's adaptive weighting, with the 1 / pi
-  /// that its own bounds need and its published code has.
+  /// alpha = (a / pi) arctan(c (own - other)) + 1/2: the paper's adaptive weighting, with the
+  /// 1 / pi that its own bounds need and its published code has.
   ///
   /// - Parameters:
   ///   - a: range, 0 to 1.

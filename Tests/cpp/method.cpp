@@ -1,5 +1,5 @@
-// graft.hpp's method: every class and function once, against numbers worked out by hand. Ends with 0
-// if all holds, and names what does not. Compiled and run by Tests/python/test_headers.py.
+// graft.hpp's method: every class and function once, against numbers worked out by hand. Ends with
+// 0 if all holds, and names what does not. Compiled and run by Tests/python/test_headers.py.
 #include <cmath>
 #include <cstdio>
 #include <limits>

@@ -334,8 +334,11 @@ def test_when_a_graft_is_due() -> None:
     assert [e for e in range(1, 30) if graft.is_due(e, every=10)] == [1, 11, 21]
     assert not graft.is_due(5, start=6)
     assert graft.is_due(2**63 - 1, every=2)
-    for bad in ({"epoch": 0}, {"start": 0}, {"every": 0}, {"stop": -1}):
-        with pytest.raises(graft.InvalidArgumentError, match=next(iter(bad)).replace("epoch", "in")):
+    for bad, text in [
+        ({"epoch": 0}, "index is 0"), ({"start": 0}, "start is 0"), ({"every": 0}, "every is 0"),
+        ({"stop": -1}, "stop is -1"),
+    ]:
+        with pytest.raises(graft.InvalidArgumentError, match=text):
             graft.is_due(**{"epoch": 1, **bad})
 
 
