@@ -24,6 +24,9 @@ _DTYPES = {
     "bfloat16": DType.BFLOAT16,  # the NumPy extension type of ml_dtypes (JAX)
     "int64": DType.INT64,
 }
+# What most arrays are, found without asking NumPy for a name: a network has hundreds of them.
+_NATIVE = {
+    np.dtype(name): dtype for name, dtype in _DTYPES.items() if name != "bfloat16"}
 _NUMPY = {
     DType.FLOAT32: np.dtype("f4"),
     DType.FLOAT64: np.dtype("f8"),
@@ -31,6 +34,7 @@ _NUMPY = {
     DType.BFLOAT16: np.dtype("u2"),  # NumPy has no bfloat16 of its own: the bits
     DType.INT64: np.dtype("i8"),
 }
+_DIMENSIONS = [ctypes.c_int64 * rank for rank in range(MAX_RANK + 1)]
 _DLPACK_HOST = (1, 3, 11)  # kDLCPU, kDLCUDAHost, kDLROCMHost
 
 
@@ -122,6 +126,15 @@ class Described:
         rank = array.ndim
         if rank > MAX_RANK:
             raise UnsupportedError(f"{label} has {rank} dimensions; at most {MAX_RANK} are allowed")
+        self._shape = _DIMENSIONS[rank](*array.shape)
+        self._strides = self._steps(array, label)
+        self.tensor = Tensor(
+            name=name, data=array.__array_interface__["data"][0], dtype=dtype, rank=rank,
+            shape=self._shape, strides=self._strides)
+
+    @staticmethod
+    def _steps(array: np.ndarray, label: str) -> Any:
+        """Its strides, in elements."""
         size = array.itemsize
         strides = []
         for dimension, stride in zip(array.shape, array.strides):
@@ -134,12 +147,7 @@ class Described:
                 raise UnsupportedError(
                     f"{label} has a stride of {stride} bytes, no multiple of its elements' {size}")
             strides.append(stride // size)
-        self._shape = (ctypes.c_int64 * rank)(*array.shape)
-        self._strides = (ctypes.c_int64 * rank)(*strides)
-        pointer = ctypes.POINTER(ctypes.c_int64)
-        self.tensor = Tensor(
-            name=name, data=array.ctypes.data, dtype=dtype, rank=rank,
-            shape=ctypes.cast(self._shape, pointer), strides=ctypes.cast(self._strides, pointer))
+        return _DIMENSIONS[array.ndim](*strides)
 
     @property
     def pointer(self) -> Any:
@@ -172,7 +180,9 @@ def describe(
     if writable and not seen.flags.writeable:
         raise InvalidArgumentError(f"{name} is read-only, and would have to be written")
     if kind is None:
-        kind = _DTYPES.get(seen.dtype.name)
+        kind = _NATIVE.get(seen.dtype)
+        if kind is None:
+            kind = _DTYPES.get(seen.dtype.name)
         if kind is None or not seen.dtype.isnative:
             raise UnsupportedError(
                 f"{name} is of type {seen.dtype}; known are " + ", ".join(_DTYPES))
