@@ -125,6 +125,9 @@ static GK_APART gk_bins make_bins(int64_t count, int32_t compatibility, float lo
     }
   }
   if (bins.thresholds > bins.counters) bins.counters = bins.thresholds;
+  float sort_scale = (float)(count * GK_STEPS) / (high - low);
+  if (count <= GK_SORTED_BINS && !compatibility && isnormal(sort_scale))
+    bins.sort_scale = sort_scale;
   return bins;
 }
 
@@ -152,7 +155,9 @@ static int64_t published_bin(const gk_bins *bins, float x) {
 static GK_APART void count_piece(const gk_bins *bins, const float *x, int64_t n,
                                  int64_t *counters) {
   const gk_method_loops *loops = gk_method_loops_here();
-  if (bins->bins <= GK_FAST_BINS) {
+  if (bins->sort_scale > 0) {
+    loops->sort(x, n, bins->first, bins->sort_scale, bins->threshold, bins->thresholds, counters);
+  } else if (bins->bins <= GK_FAST_BINS) {
     loops->count(x, n, bins->threshold, bins->thresholds, counters);
   } else if (bins->compatibility) {
     for (int64_t i = 0; i < n; ++i) {

@@ -13,6 +13,10 @@ typedef float f16 __attribute__((ext_vector_type(16)));
 typedef double d16 __attribute__((ext_vector_type(16)));
 typedef int32_t i16 __attribute__((ext_vector_type(16)));
 typedef int64_t l16 __attribute__((ext_vector_type(16)));
+typedef uint32_t u16 __attribute__((ext_vector_type(16)));
+typedef uint16_t h32 __attribute__((ext_vector_type(32)));
+typedef uint8_t b64 __attribute__((ext_vector_type(64)));
+typedef uint16_t s64 __attribute__((ext_vector_type(64)));
 
 #define NAME(loop) loop##_baseline
 #include "method_loops_variant.h"

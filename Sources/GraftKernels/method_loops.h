@@ -5,6 +5,11 @@
 
 #include <stdint.h>
 
+/* A bin is cut in so many steps, 15 bins in no more than 16 bits can count. Three roundings of
+ * float32 are off by less than 15 * 4096 * 3 / 2^24 = 0.011 of a step. */
+#define GK_STEPS 4096
+#define GK_SORTED_BINS 15
+
 typedef struct gk_method_loops {
   /* Lowest and highest of `n` values, and the sum of their magnitudes; that sum is not finite
    * exactly where a value is not. */
@@ -13,6 +18,13 @@ typedef struct gk_method_loops {
   /* at_least[i] += how many of `n` values are >= threshold[i]. No value is -inf. */
   void (*count)(const float *x, int64_t n, const float *threshold, int64_t thresholds,
                 int64_t *at_least);
+
+  /* The same counts for the bins of numpy.histogram, at most GK_SORTED_BINS of them, several times
+   * faster: a value's bin is found by arithmetic in float32, and only where it lies within
+   * 1/GK_STEPS of a bin from an edge is it compared with the thresholds. `scale` is GK_STEPS times
+   * the bins over the range, a normal number. */
+  void (*sort)(const float *x, int64_t n, float low, float scale, const float *threshold,
+               int64_t thresholds, int64_t *at_least);
 
   /* The bin of each of `n` values in low <= x <= high among `bins` whose edges are
    * low + i * step: that of numpy.histogram. */

@@ -61,6 +61,50 @@ static void NAME(count)(const float *x, int64_t n, const float *threshold, int64
   }
 }
 
+/* Sixteen values as whole numbers of 1/GK_STEPS of a bin. */
+#define STEPS(p) ((u16)__builtin_convertvector((LOAD(p) - low) * scale, i16))
+
+/* The bins of 64 values as bytes, in no particular order; 255 everywhere where one lies so near an
+ * edge that float32 could take it for its neighbour's. */
+static inline __attribute__((always_inline)) void NAME(bins_of_64)(const float *x, float low,
+                                                                   float scale, b64 *bins) {
+  /* Two 16-bit numbers in every 32 bits. */
+  h32 a = (h32)(STEPS(x) | (STEPS(x + 16) << 16)), b = (h32)(STEPS(x + 32) | (STEPS(x + 48) << 16));
+  h32 doubt_a = (a + 1) & (h32)(GK_STEPS - 2), doubt_b = (b + 1) & (h32)(GK_STEPS - 2);
+  h32 doubtful = (h32)(__builtin_elementwise_min(doubt_a, doubt_b) == (h32)0);
+  *bins = __builtin_reduce_or(doubtful) ? (b64)255 : (b64)((a / GK_STEPS) | (b / GK_STEPS << 8));
+}
+
+static void NAME(sort)(const float *x, int64_t n, float low, float scale, const float *threshold,
+                       int64_t thresholds, int64_t *at_least) {
+  b64 counter[GK_SORTED_BINS];
+  for (int64_t t = 0; t < thresholds; ++t) counter[t] = 0;
+  int64_t sorted = 0;
+  /* A byte counts to 255: 63 groups of four. */
+  for (int64_t groups = 0; n >= 256 && groups < 63; ++groups, n -= 256, x += 256) {
+    b64 bins[4];
+    for (int part = 0; part < 4; ++part) {
+      NAME(bins_of_64)(x + 64 * part, low, scale, &bins[part]);
+      if (bins[part][0] == 255)
+        NAME(count)(x + 64 * part, 64, threshold, thresholds, at_least);
+      else
+        sorted += 64;
+    }
+    b64 b0 = bins[0], b1 = bins[1], b2 = bins[2], b3 = bins[3];
+    for (int64_t t = 0; t < thresholds; ++t) {
+      b64 bin = (b64)(uint8_t)t;
+      counter[t] -= (b64)((b0 == bin) + (b1 == bin)) + (b64)((b2 == bin) + (b3 == bin));
+    }
+  }
+  /* What lies in no lower bin reaches the threshold. */
+  for (int64_t t = 0; t < thresholds; ++t) {
+    s64 wide = __builtin_convertvector(counter[t], s64);
+    sorted -= __builtin_reduce_add(wide);
+    at_least[t] += sorted;
+  }
+  if (n > 0) NAME(count)(x, n, threshold, thresholds, at_least);
+}
+
 static void NAME(bin)(const float *x, int64_t n, double low, double high, double step,
                       int64_t bins, int32_t *index) {
   double scale = (double)bins / (high - low);
@@ -112,9 +156,11 @@ static void NAME(combine)(float *out, int64_t n, int64_t terms, const float *con
 static const gk_method_loops NAME(loops) = {
     .measure = NAME(measure),
     .count = NAME(count),
+    .sort = NAME(sort),
     .bin = NAME(bin),
     .combine = NAME(combine),
 };
 
 #undef LOAD
 #undef STORE
+#undef STEPS

@@ -103,7 +103,10 @@ struct GraftRun {
       after[layer] = measurements
     }
     let trial = try dryRun ? trialBuffer() : nil
-    for (index, entry) in plan.entries.enumerated() where !rows[index].isEmpty {
+    // From the end: what was measured last may still be in the cache.
+    for index in plan.entries.indices.reversed() where !rows[index].isEmpty {
+      if tied.contains(index) && !dryRun { continue }
+      let entry = plan.entries[index]
       let layer = layerIndex[index]
       if dryRun && layer == nil { continue }
       let views = networks.map {
@@ -119,17 +122,17 @@ struct GraftRun {
         }
         continue
       }
-      if tied.contains(index) {  // written already, where it was met first
-        for (row, result) in zip(rows[index], results) {
-          let tensor = networks[row.targets[0]][index]
-          result.measure(tensor.filterView(axis: entry.filterAxis), threads: settings.threads)
-          record(result, of: tensor, layer: layer, for: row.targets)
-        }
-        continue
-      }
       mixer.mix(from: views, to: views, rows: rows[index], results: results)
       for (row, result) in zip(rows[index], results) {
         record(result, of: networks[row.targets[0]][index], layer: layer, for: row.targets)
+      }
+    }
+    for index in tied where !dryRun {  // written where it was met first
+      for (row, result) in zip(rows[index], layerIndex[index].flatMap { after[$0] } ?? []) {
+        let tensor = networks[row.targets[0]][index]
+        result.measure(
+          tensor.filterView(axis: plan.entries[index].filterAxis), threads: settings.threads)
+        record(result, of: tensor, layer: layerIndex[index], for: row.targets)
       }
     }
   }

@@ -34,6 +34,7 @@ typedef struct gk_bins {
   double low, high, step;  /* of numpy's edges, low + i * step */
   int64_t counters;        /* how many counters a worker needs */
   int64_t thresholds;      /* 0 where bins are told apart by arithmetic */
+  float sort_scale;        /* 0, or that of gk_method_loops.sort */
   float threshold[GK_FAST_BINS + 1];
 } gk_bins;
 
