@@ -73,6 +73,7 @@ static void mix_tile(void *context, int64_t tile, int worker) {
 
 void gk_mix_networks(const gk_mix *mix, int threads, gk_measurement *results) {
   mixing job = {mix, gk_tile_weights(&mix->from[0]), results};
+  threads = gk_threads_for(threads, mix->from[0].filters * mix->from[0].length);
   gk_parallel_for(threads, job.tiling.tiles, mix_tile, &job);
   for (int64_t r = 0; results != NULL && r < mix->rows; ++r)
     gk_finish_measurement(&mix->from[0], &results[r]);

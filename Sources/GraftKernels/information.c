@@ -84,6 +84,7 @@ void gk_finish_measurement(const gk_weights *view, gk_measurement *result) {
 
 void gk_measure(const gk_weights *view, int threads, gk_measurement *result) {
   measuring job = {view, gk_tile_weights(view), result};
+  threads = gk_threads_for(threads, view->filters * view->length);
   gk_parallel_for(threads, job.tiling.tiles, measure_tile, &job);
   gk_finish_measurement(view, result);
 }
@@ -215,6 +216,7 @@ static void count_tile(void *context, int64_t tile, int worker) {
 void gk_count(const gk_weights *view, const gk_bins *bins, int threads, int64_t *counters,
               int64_t *counts) {
   counting job = {view, gk_tile_weights(view), bins, counters};
+  threads = gk_threads_for(threads, view->filters * view->length);
   gk_parallel_for(threads, job.tiling.tiles, count_tile, &job);
   /* Whole numbers: the order of the workers does not show. */
   int workers = gk_threads(threads);
@@ -284,6 +286,7 @@ static void entropy_tile(void *context, int64_t tile, int worker) {
 void gk_filter_entropies(const gk_weights *view, int64_t bins, int32_t compatibility, int threads,
                          int64_t *counters, double *entropies) {
   int64_t per_tile = gk_tile_weights(view).filters_per_tile;
+  threads = gk_threads_for(threads, view->filters * view->length);
   filter_entropies job = {view, per_tile, bins, compatibility, counters, entropies};
   gk_parallel_for(threads, (view->filters - 1) / per_tile + 1, entropy_tile, &job);
 }

@@ -1,5 +1,7 @@
 #include "graft_weights.h"
 
+#include "graft_parallel.h"
+
 #include <stddef.h>
 #include <string.h>
 
@@ -13,6 +15,12 @@ gk_tiling gk_tile_weights(const gk_weights *view) {
     tiling.tiles = (view->filters - 1) / tiling.filters_per_tile + 1;
   }
   return tiling;
+}
+
+int gk_threads_for(int threads, int64_t elements) {
+  int64_t useful = elements / GK_GRAIN + 1;
+  threads = gk_threads(threads);
+  return useful < threads ? (int)useful : threads;
 }
 
 gk_tile_range gk_range_of_tile(const gk_weights *view, const gk_tiling *tiling, int64_t tile) {

@@ -28,7 +28,10 @@ public func blend(
   }
   let row = MixRow(
     receiver: 0, coefficient: Coefficient(alpha), shares: [.init(network: 1, weight: 1)])
-  let mixer = try Mixer(networks: 2, rows: 1, threads: threads)
   let views = [own.wholeView(), other.wholeView()]
-  mixer.mix(from: views, to: views, rows: [row], results: [])
+  let mix = MixBatch(
+    networks: 2, try Counting(bins: 1, compatibility: false, threads: threads))
+  try mix.add(from: views, to: views, rows: [row], written: nil)
+  try mix.prepare()
+  mix.run()
 }

@@ -42,7 +42,7 @@ public struct GraftOperator: Sendable {
     let tied = try checkNetworks(networks, plan: plan)
     var step = try GraftRun(settings: self, networks: networks, plan: plan, tied: tied)
     try step.measure()
-    try step.mix(dryRun: dryRun)
+    if dryRun { try step.tryMix() } else { try step.mix() }
     return step.report
   }
 

@@ -1,15 +1,14 @@
 import GraftKernels
 import GraftSupport
 
-/// One graft on its way: first everything is measured and checked, then tensor after tensor is
-/// mixed. No copy of a network is made: the kernel computes all results of a few elements before it
-/// writes one of them.
+/// One graft on its way: first everything is measured and checked, then mixed. No copy of a network
+/// is made: the kernel computes all results of a few elements before it writes one of them.
 struct GraftRun {
   private let settings: GraftOperator
   private let networks: [[TensorView]]
   private let plan: GraftPlan
   private let tied: Set<Int>
-  private let histogram: Histogram
+  private let counting: Counting
   /// For each tensor that is a layer, its place in the report.
   private var layerIndex: [Int: Int] = [:]
   private(set) var report: GraftReport
@@ -21,44 +20,54 @@ struct GraftRun {
     self.networks = networks
     self.plan = plan
     self.tied = tied
-    histogram = try Histogram(
+    counting = try Counting(
       bins: settings.bins, compatibility: settings.compatibility, threads: settings.threads)
     report = GraftReport(layers: [], networkCount: networks.count)
   }
 
   private var indices: Range<Int> { networks.indices }
 
+  private func filters(_ tensor: TensorView, _ index: Int) -> gk_weights {
+    tensor.filterView(axis: plan.entries[index].filterAxis)
+  }
+
   // MARK: Information
 
   /// Measures every tensor of every network, checks that all is finite, and decides each layer's
   /// coefficients.
   mutating func measure() throws(GraftError) {
-    for (index, entry) in plan.entries.enumerated() {
-      switch entry.role {
-      case .leave: break
-      case .layer: try measureLayer(index, axis: entry.filterAxis)
-      case .follows, .half:
-        for k in indices where networks[k][index].count > 0 {
-          try checkFinite(try measured(networks[k][index].wholeView()), index, k)
-        }
+    let survey = Survey(counting)
+    for (index, entry) in plan.entries.enumerated() where isGrafted(index) {
+      for k in indices {
+        let tensor = networks[k][index]
+        _ =
+          entry.role == .layer
+          ? try survey.add(filters: filters(tensor, index), whole: tensor.wholeView())
+          : try survey.add(filters: tensor.wholeView())
       }
+    }
+    survey.run()
+    var place = 0
+    for (index, entry) in plan.entries.enumerated() where isGrafted(index) {
+      for k in indices where !survey.measurements[place + k].isFinite {
+        throw networks[k][index].notFiniteError("networks[\(k)]: \(plan.named(index))")
+      }
+      if entry.role == .layer { decide(index, survey, from: place) }
+      place += networks.count
     }
   }
 
-  private mutating func measureLayer(_ index: Int, axis: Int) throws(GraftError) {
-    var before: [(measurement: Measurement, entropy: Double)] = []
-    for k in indices {
-      let tensor = networks[k][index]
-      let measurement = try measured(tensor.filterView(axis: axis))
-      try checkFinite(measurement, index, k)
-      let entropy = histogram.entropy(
-        of: tensor.wholeView(), low: measurement.result.low, high: measurement.result.high)
-      before.append((measurement, entropy))
-    }
+  /// Whether tensor `index` takes part, and has anything in it.
+  private func isGrafted(_ index: Int) -> Bool {
+    plan.entries[index].role != .leave && networks[0][index].count > 0
+  }
+
+  /// The coefficients of layer `index`, whose networks lie in the survey from `place` on.
+  private mutating func decide(_ index: Int, _ survey: Survey, from place: Int) {
     let entries = indices.map { k in
       let shares = settings.source.shares(for: k, of: networks.count)
-      let other = shares.reduce(0) { $0 + $1.weight * before[$1.network].entropy }
-      let (measurement, entropy) = before[k]
+      let other = shares.reduce(0) { $0 + $1.weight * survey.entropy(place + $1.network) }
+      let (measurement, entropy) = (survey.measurements[place + k], survey.entropy(place + k))
       let alpha = settings.weighting.coefficient(
         own: entropy, other: other, compatibility: settings.compatibility
       ).alpha
@@ -73,74 +82,75 @@ struct GraftRun {
       .init(name: plan.entries[index].name, tensor: index, networks: entries))
   }
 
-  private func measured(_ view: gk_weights) throws(GraftError) -> Measurement {
-    let measurement = try Measurement(view)
-    measurement.measure(threads: settings.threads)
-    return measurement
-  }
-
-  private func checkFinite(_ measurement: Measurement, _ index: Int, _ k: Int)
-    throws(GraftError)
-  {
-    guard measurement.isFinite else {
-      throw networks[k][index].notFiniteError("networks[\(k)]: \(plan.named(index))")
-    }
-  }
-
   // MARK: The blend
 
-  /// Computes what every tensor comes to, and writes it unless `dryRun`.
-  mutating func mix(dryRun: Bool) throws(GraftError) {
-    let rows = (0..<plan.entries.count).map { rowsOfTensor($0) }
-    let mixer = try Mixer(
-      networks: networks.count, rows: rows.map(\.count).max() ?? 0, threads: settings.threads)
-    // What could fail for want of memory comes before the first write.
-    var after: [Int: [Measurement]] = [:]
-    for (index, layer) in layerIndex {
-      let view = networks[0][index].filterView(axis: plan.entries[index].filterAxis)
-      var measurements: [Measurement] = []
-      for _ in rows[index] { measurements.append(try Measurement(view)) }
-      after[layer] = measurements
-    }
-    let trial = try dryRun ? trialBuffer() : nil
+  /// Writes what every tensor comes to, and reports it.
+  mutating func mix() throws(GraftError) {
+    let batch = MixBatch(networks: networks.count, counting)
+    let again = Survey(counting)
+    var results: [(rows: [MixRow], layer: Int, place: Int)] = []
+    var tiedResults: [(row: MixRow, layer: Int, place: Int)] = []
     // From the end: what was measured last may still be in the cache.
-    for index in plan.entries.indices.reversed() where !rows[index].isEmpty {
-      if tied.contains(index) && !dryRun { continue }
-      let entry = plan.entries[index]
+    for index in plan.entries.indices.reversed() {
+      let rows = rowsOfTensor(index)
+      if rows.isEmpty { continue }
       let layer = layerIndex[index]
-      if dryRun && layer == nil { continue }
-      let views = networks.map {
-        layer == nil ? $0[index].wholeView() : $0[index].filterView(axis: entry.filterAxis)
-      }
-      let results = layer.flatMap { after[$0] } ?? []
-      if let trial {
-        for (row, result) in zip(rows[index], results) {
-          let place = try TensorView(placing: networks[0][index], at: trial.pointer)
-          let view = place.filterView(axis: entry.filterAxis)
-          mixer.mix(from: views, to: [view], rows: [row.with(targets: [0])], results: [result])
-          record(result, of: place, layer: layer, for: row.targets)
+      if tied.contains(index) {  // written where it was met first, so it is only read
+        for row in rows {
+          guard let layer else { break }
+          let tensor = networks[row.targets[0]][index]
+          let place = try again.add(filters: filters(tensor, index), whole: tensor.wholeView())
+          tiedResults.append((row, layer, place))
         }
         continue
       }
-      mixer.mix(from: views, to: views, rows: rows[index], results: results)
-      for (row, result) in zip(rows[index], results) {
-        record(result, of: networks[row.targets[0]][index], layer: layer, for: row.targets)
+      let views = networks.map {
+        layer == nil ? $0[index].wholeView() : filters($0[index], index)
+      }
+      let written = layer.map { _ in rows.map { networks[$0.targets[0]][index].wholeView() } }
+      let place = try batch.add(from: views, to: views, rows: rows, written: written)
+      if let layer { results.append((rows, layer, place)) }
+    }
+    try batch.prepare()
+    // Nothing can fail from here on.
+    batch.run()
+    again.run()
+    for (rows, layer, place) in results {
+      for (r, row) in rows.enumerated() {
+        let result = batch.result(place + r)
+        record(result.measurement, result.entropy, layer: layer, for: row.targets)
       }
     }
-    for index in tied where !dryRun {  // written where it was met first
-      for (row, result) in zip(rows[index], layerIndex[index].flatMap { after[$0] } ?? []) {
-        let tensor = networks[row.targets[0]][index]
-        result.measure(
-          tensor.filterView(axis: plan.entries[index].filterAxis), threads: settings.threads)
-        record(result, of: tensor, layer: layerIndex[index], for: row.targets)
+    for (row, layer, place) in tiedResults {
+      record(again.measurements[place], again.entropy(place), layer: layer, for: row.targets)
+    }
+  }
+
+  /// Reports what `mix` would, and writes nothing: one result of one layer at a time, in a buffer.
+  mutating func tryMix() throws(GraftError) {
+    let largest = layerIndex.keys.map { networks[0][$0].count }.max() ?? 0
+    let trial = try Buffer<Float>(count: largest, for: "a dry run")
+    for (index, layer) in layerIndex {
+      let place = try TensorView(placing: networks[0][index], at: trial.pointer)
+      for row in rowsOfTensor(index) {
+        let batch = MixBatch(networks: networks.count, counting)
+        let result = try batch.add(
+          from: networks.map { filters($0[index], index) }, to: [filters(place, index)],
+          rows: [row.with(targets: [0])], written: [place.wholeView()])
+        try batch.prepare()
+        batch.run()
+        let (measurement, entropy) = (
+          batch.result(result).measurement, batch.result(result).entropy
+        )
+        record(measurement, entropy, layer: layer, for: row.targets)
       }
     }
   }
 
   /// The distinct results of tensor `index` that are not simply what is there already.
   private func rowsOfTensor(_ index: Int) -> [MixRow] {
+    guard isGrafted(index) else { return [] }
     var rows: [MixRow] = []
-    guard plan.entries[index].role != .leave, networks[0][index].count > 0 else { return [] }
     for k in indices {
       let coefficient: Coefficient
       if let layer = layerIndex[plan.feeder(of: index)] {
@@ -160,23 +170,14 @@ struct GraftRun {
     return rows
   }
 
-  /// Room for the largest layer.
-  private func trialBuffer() throws(GraftError) -> Buffer<Float> {
-    let largest = layerIndex.keys.map { networks[0][$0].count }.max() ?? 0
-    return try Buffer(count: largest, for: "a dry run")
-  }
-
   private mutating func record(
-    _ result: Measurement, of tensor: TensorView, layer: Int?, for targets: [Int]
+    _ measurement: Measurement, _ entropy: Double, layer: Int, for targets: [Int]
   ) {
-    guard let layer else { return }
-    let entropy = histogram.entropy(
-      of: tensor.wholeView(), low: result.result.low, high: result.result.high)
-    let invalid = result.invalidFilters(under: settings.threshold)
+    let invalid = measurement.invalidFilters(under: settings.threshold)
     for k in targets {
       report.layers[layer].networks[k].entropyAfter = entropy
       report.layers[layer].networks[k].invalidAfter = invalid
-      report.layers[layer].networks[k].normAfter = result.meanNorm
+      report.layers[layer].networks[k].normAfter = measurement.meanNorm
     }
   }
 }

@@ -3,7 +3,7 @@ import GraftSupport
 
 /// What one pass over a tensor finds out: its range, its filters' l1 norms, their sum.
 final class Measurement {
-  private(set) var view: gk_weights
+  let view: gk_weights
   let norms: Buffer<Double>
   private let partial: Buffer<Double>
   private let low: Buffer<Float>
@@ -30,12 +30,6 @@ final class Measurement {
   func measure(threads: Int) {
     var view = view
     gk_measure(&view, Int32(threads), &result)
-  }
-
-  /// Reads another tensor of the same shape.
-  func measure(_ view: gk_weights, threads: Int) {
-    self.view = view
-    measure(threads: threads)
   }
 
   /// Whether every weight is finite: a sum of magnitudes in float64 cannot overflow.

@@ -207,14 +207,28 @@ def test_a_dry_run_tells_the_same_and_writes_nothing() -> None:
 
 
 def test_the_same_bits_at_any_number_of_threads() -> None:
-    results = []
-    for threads in (1, 2, 3, 8):
-        networks = [network(seed) for seed in range(4)]
-        report = graft.graft(networks, threads=threads)
-        results.append((networks, report.to_dict()))
-    for networks, report in results[1:]:
-        assert_same(networks, results[0][0])
-        assert report == results[0][1]
+    """Large enough that threads are woken: tensors that one takes alone, and one that they share."""
+    def large(seed: int) -> Network:
+        rng = np.random.default_rng(seed)
+        shapes = [(200, 300, 3, 3), (150, 200, 3, 3), (400, 500), (300, 500, 3, 3), (100, 2000)]
+        return {
+            f"w{i}": (1 + seed * i) * rng.standard_normal(shape, np.float32) ** (1 + seed % 2 * 2)
+            for i, shape in enumerate(shapes)}
+
+    for count in (2, 3):
+        before = [large(seed) for seed in range(count)]
+        results = []
+        for threads in (1, 2, 3, 8):
+            networks = copy.deepcopy(before)
+            report = graft.graft(networks, threads=threads)
+            results.append((networks, report.to_dict()))
+        for networks, report in results[1:]:
+            assert_same(networks, results[0][0])
+            assert report == results[0][1]
+        for layer in report["layers"]:
+            for k, entry in enumerate(layer["networks"]):
+                found = numpy_entropy(networks[k][layer["name"]])
+                assert entry["entropy_after"] == pytest.approx(found, abs=1e-12)
 
 
 def test_compatibility_is_the_published_formula() -> None:

@@ -5,8 +5,8 @@
 #include "graft_batch.h"
 #include "graft_blend.h"
 #include "graft_convolution.h"
-#include "graft_distillation.h"
 #include "graft_depthwise.h"
+#include "graft_distillation.h"
 #include "graft_elementwise.h"
 #include "graft_information.h"
 #include "graft_instructions.h"
@@ -17,6 +17,7 @@
 #include "graft_parallel.h"
 #include "graft_pooling.h"
 #include "graft_rename.h"
+#include "graft_sweep.h"
 #include "graft_weights.h"
 
 #endif

@@ -31,6 +31,11 @@ typedef struct gk_tiling {
 
 gk_tiling gk_tile_weights(const gk_weights *view);
 
+/* How many of the threads asked for are worth waking for so many elements: one is done with
+ * GK_GRAIN of them in the time that it takes another to begin. */
+#define GK_GRAIN (1 << 18)
+int gk_threads_for(int threads, int64_t elements);
+
 /* What tile `tile` covers: filters [first, last), and of each the elements [from, to). */
 typedef struct gk_tile_range {
   int64_t first, last, from, to;

@@ -1,0 +1,31 @@
+/// One result of a graft as a weighted sum of networks, and the networks that receive it.
+struct MixRow {
+  private(set) var networks: [Int32]
+  private(set) var weights: [Double]
+  var targets: [Int]
+
+  /// What `receiver` comes to: alpha of itself, the rest shared among others. Terms are in order of
+  /// the networks, so that receivers of the same sum get the same bits.
+  init(receiver: Int, coefficient: Coefficient, shares: [Source.Share]) {
+    var sum: [Int: Double] = [receiver: coefficient.alpha]
+    for share in shares {
+      sum[share.network, default: 0] += coefficient.complement * share.weight
+    }
+    let terms = sum.filter { $0.value != 0 }.sorted { $0.key < $1.key }
+    networks = terms.map { Int32($0.key) }
+    weights = terms.map(\.value)
+    targets = [receiver]
+  }
+
+  var changesNothing: Bool { networks == targets.map(Int32.init) && weights == [1] }
+
+  func hasSameTerms(as other: MixRow) -> Bool {
+    networks == other.networks && weights == other.weights
+  }
+
+  func with(targets: [Int]) -> MixRow {
+    var row = self
+    row.targets = targets
+    return row
+  }
+}
