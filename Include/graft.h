@@ -17,6 +17,7 @@
 #ifndef GRAFT_H
 #define GRAFT_H
 
+#include "graft/architectures.h"
 #include "graft/dataset.h"
 #include "graft/distillation.h"
 #include "graft/grafting.h"

@@ -1,5 +1,6 @@
 /** @file
- * Networks: built layer by layer or ready made, run forward and backward, saved and loaded.
+ * Networks: built layer by layer (architectures.h has ready-made ones), run forward and backward,
+ * saved and loaded.
  *
  * Tensors that cross this boundary have PyTorch's shapes: images N x C x H x W, convolution
  * weights out x in/groups x kh x kw, linear weights out x in. Strides are the caller's choice;
@@ -17,49 +18,6 @@ extern "C" {
 
 /** A network: its layers, weights and running statistics. One thread at a time may use it. */
 typedef struct graft_network graft_network;
-
-/* ---- ready made ---------------------------------------------------------------------------- */
-
-/** How a residual block's shortcut changes the number of channels (He et al. 2016, section 3.3). */
-typedef enum graft_shortcut {
-  /** Option A: strided identity, padded with zero channels, half before and half after. */
-  GRAFT_SHORTCUT_A = 0,
-  /** Option B: a strided 1x1 convolution with batch norm. */
-  GRAFT_SHORTCUT_B = 1
-} graft_shortcut;
-
-/** A CIFAR ResNet (He et al. 2016, section 4.2). Fill with graft_resnet_options_init. */
-typedef struct graft_resnet_options {
-  size_t struct_size;
-  /** 6n + 2: 8, 14, 20, 32, 44, 56, 110, ... up to 1202. Default 20. */
-  int64_t depth;
-  /** Number of classes, 1 to 65536. Default 10. */
-  int64_t classes;
-  /** The input's channels, height and width. Default 3, 32, 32. */
-  int64_t channels;
-  int64_t height;
-  int64_t width;
-  /** Filters of the first stage; the later ones have 2 and 4 times as many. Default 16. */
-  int64_t base_filters;
-  /** Default GRAFT_SHORTCUT_A. */
-  graft_shortcut shortcut;
-  /** Slope of the rectifier below 0: 0 (default) is ReLU; >= 0, finite. */
-  double negative_slope;
-  /** Decides the initial weights (He normal, fan out, for convolutions). Default 0. */
-  uint64_t seed;
-} graft_resnet_options;
-
-/** Writes the defaults into the first `size` bytes of *options and sets its struct_size. */
-void graft_resnet_options_init(graft_resnet_options *options, size_t size);
-
-/**
- * Makes a CIFAR ResNet. Its tensors are named as in PyTorch: conv1.weight, bn1.weight, ...,
- * layer1.0.conv1.weight, ..., layer2.0.shortcut.0.weight (option B), linear.weight, linear.bias.
- *
- * @param options NULL for the defaults.
- * @param network receives the network; end it with graft_network_destroy.
- */
-graft_status graft_network_resnet(const graft_resnet_options *options, graft_network **network);
 
 /* ---- built layer by layer ------------------------------------------------------------------ */
 

@@ -4,51 +4,6 @@ import GraftSupport
 
 // graft/network.h: making a network.
 
-private let resNetDefaults: graft_resnet_options = {
-  let resNet = ResNet()
-  return graft_resnet_options(
-    struct_size: MemoryLayout<graft_resnet_options>.size, depth: Int64(resNet.depth),
-    classes: Int64(resNet.classes), channels: Int64(resNet.input.channels),
-    height: Int64(resNet.input.height), width: Int64(resNet.input.width),
-    base_filters: Int64(resNet.baseFilters), shortcut: GRAFT_SHORTCUT_A,
-    negative_slope: resNet.negativeSlope, seed: 0)
-}()
-
-@implementation @_cdecl("graft_resnet_options_init")
-public func graft_resnet_options_init(
-  _ options: UnsafeMutablePointer<graft_resnet_options>?, _ size: Int
-) {
-  fill(options, size: size, with: resNetDefaults)
-}
-
-@implementation @_cdecl("graft_network_resnet")
-public func graft_network_resnet(
-  _ given: UnsafePointer<graft_resnet_options>?, _ network: UnsafeMutablePointer<OpaquePointer?>?
-) -> graft_status {
-  status { () throws(GraftError) in
-    let network = try required(network, "network")
-    let given = try options(given, defaults: resNetDefaults, name: "options")
-    let dimensions = 1...ImageShape.largestDimension
-    var resNet = ResNet()
-    resNet.depth = try integer(given.depth, "depth", in: 8...1202)
-    resNet.classes = try integer(given.classes, "classes", in: dimensions)
-    resNet.input = ImageShape(
-      channels: try integer(given.channels, "channels", in: dimensions),
-      height: try integer(given.height, "height", in: dimensions),
-      width: try integer(given.width, "width", in: dimensions))
-    resNet.baseFilters = try integer(given.base_filters, "base_filters", in: 1...4096)
-    switch given.shortcut {
-    case GRAFT_SHORTCUT_A: resNet.shortcut = .padded
-    case GRAFT_SHORTCUT_B: resNet.shortcut = .projected
-    default:
-      throw GraftError(
-        .invalidArgument, "shortcut is \(given.shortcut.rawValue); it must be a graft_shortcut")
-    }
-    resNet.negativeSlope = try number(given.negative_slope, "negative_slope", in: 0...1)
-    network.pointee = try makeHandle(try resNet.makeNetwork(seed: given.seed))
-  }
-}
-
 @implementation @_cdecl("graft_network_create")
 public func graft_network_create(
   _ channels: Int64, _ height: Int64, _ width: Int64,

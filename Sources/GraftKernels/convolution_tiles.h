@@ -108,6 +108,9 @@ static void copy_rows(float *to, const gk_convolution *s, const gk_view *view, i
 /* ---- four pixels a quad, one panel --------------------------------------------------------- */
 
 #define MAX_QUADS 6
+/* Products that are added up one after the other. A longer sum is made of several of these, which
+ * keeps its rounding error as small as other libraries'. */
+#define TERMS 512
 
 typedef struct micro_job {
   const gk_runs *runs;
@@ -119,8 +122,9 @@ typedef struct micro_job {
   int64_t out_step;     /* floats from an output pixel to the next one in its quad */
 } micro_job;
 
-#define MICRO(V, Q)                                                                               \
-  static void micro_##V##_##Q(const micro_job *job, const float *const *in, float *const *out) { \
+#define MICRO(V, Q, LONG)                                                                         \
+  static void micro_##V##_##Q##_##LONG(const micro_job *job, const float *const *in,              \
+                                       float *const *out) {                                       \
     vf sums[4 * Q][V];                                                                            \
     int64_t step = job->in_step, out_step = job->out_step;                                        \
     UNROLL for (int p = 0; p < 4 * Q; ++p) {                                                      \
@@ -131,51 +135,73 @@ typedef struct micro_job {
           sums[p][v] += load(out[p / 4] + (p % 4) * out_step + v * LANES);                        \
       }                                                                                           \
     }                                                                                             \
+    vf totals[LONG ? 4 * Q : 1][V];                                                               \
+    int64_t terms = 0;                                                                            \
+    if (LONG) memset(totals, 0, sizeof totals);                                                   \
     const float *weights = job->weights;                                                          \
     for (int64_t run = 0; run < job->runs->count; ++run) {                                        \
-      int64_t offset = job->runs->offset[run], length = job->runs->length;                        \
       const float *base[Q];                                                                       \
-      UNROLL for (int q = 0; q < Q; ++q) base[q] = in[q] + offset;                                \
-      for (int64_t k = 0; k < length; ++k) {                                                      \
-        vf w[V];                                                                                  \
-        UNROLL for (int v = 0; v < V; ++v) w[v] = load(weights + v * LANES);                      \
-        UNROLL for (int p = 0; p < 4 * Q; ++p) {                                                  \
-          vf x = splat(base[p / 4][(p % 4) * step]);                                              \
-          UNROLL for (int v = 0; v < V; ++v) sums[p][v] += x * w[v];                              \
+      UNROLL for (int q = 0; q < Q; ++q) base[q] = in[q] + job->runs->offset[run];                \
+      for (int64_t left = job->runs->length; left > 0;) {                                         \
+        int64_t some = LONG ? gk_min(left, TERMS) : left;                                         \
+        for (int64_t k = 0; k < some; ++k) {                                                      \
+          vf w[V];                                                                                \
+          UNROLL for (int v = 0; v < V; ++v) w[v] = load(weights + v * LANES);                    \
+          UNROLL for (int p = 0; p < 4 * Q; ++p) {                                                \
+            vf x = splat(base[p / 4][(p % 4) * step]);                                            \
+            UNROLL for (int v = 0; v < V; ++v) sums[p][v] += x * w[v];                            \
+          }                                                                                       \
+          UNROLL for (int q = 0; q < Q; ++q) base[q] += 1;                                        \
+          weights += job->width;                                                                  \
         }                                                                                         \
-        UNROLL for (int q = 0; q < Q; ++q) base[q] += 1;                                          \
-        weights += job->width;                                                                    \
+        left -= some;                                                                             \
+        if (LONG && (terms += some) >= TERMS) {                                                   \
+          UNROLL for (int p = 0; p < 4 * Q; ++p) {                                                \
+            UNROLL for (int v = 0; v < V; ++v) {                                                  \
+              totals[LONG ? p : 0][v] += sums[p][v];                                              \
+              sums[p][v] = splat(0);                                                              \
+            }                                                                                     \
+          }                                                                                       \
+          terms = 0;                                                                              \
+        }                                                                                         \
       }                                                                                           \
     }                                                                                             \
     UNROLL for (int p = 0; p < 4 * Q; ++p) {                                                      \
       UNROLL for (int v = 0; v < V; ++v)                                                          \
-        store(out[p / 4] + (p % 4) * out_step + v * LANES, sums[p][v]);                           \
+        store(out[p / 4] + (p % 4) * out_step + v * LANES,                                        \
+              LONG ? totals[LONG ? p : 0][v] + sums[p][v] : sums[p][v]);                          \
     }                                                                                             \
   }
+#define MICROS(V, Q) MICRO(V, Q, 0) MICRO(V, Q, 1)
 
-MICRO(2, 1)
+MICROS(2, 1)
 #if LANES == 16
-MICRO(2, 3)
-MICRO(1, 6)
-MICRO(1, 4)
-MICRO(1, 1)
+MICROS(2, 3)
+MICROS(1, 6)
+MICROS(1, 4)
+MICROS(1, 1)
 #endif
 
 /* One to MAX_QUADS whole quads over `lanes` lanes (2 LANES, or LANES where LANES is 16). */
 INLINE int64_t micro_some(const micro_job *job, int64_t lanes, int64_t left,
                           const float *const *in, float *const *out) {
+#define RUN(V, Q)                                                                                 \
+  return (job->runs->count * job->runs->length > TERMS ? micro_##V##_##Q##_1                      \
+                                                       : micro_##V##_##Q##_0)(job, in, out),      \
+         Q;
 #if LANES == 16
   if (lanes == 32) {
-    if (left >= 3) return micro_2_3(job, in, out), 3;
-    return micro_2_1(job, in, out), 1;
+    if (left >= 3) RUN(2, 3)
+    RUN(2, 1)
   }
-  if (left >= 6) return micro_1_6(job, in, out), 6;
-  if (left >= 4) return micro_1_4(job, in, out), 4;
-  return micro_1_1(job, in, out), 1;
+  if (left >= 6) RUN(1, 6)
+  if (left >= 4) RUN(1, 4)
+  RUN(1, 1)
 #else
   (void)lanes, (void)left;
-  return micro_2_1(job, in, out), 1;
+  RUN(2, 1)
 #endif
+#undef RUN
 }
 
 /* A grid of output pixels, rows x columns, computed for all panels of a group.
@@ -304,7 +330,7 @@ static void convolution_forward_tile(void *context, int64_t tile, int worker) {
                                 float *to, int64_t width) {                                       \
     vf sums[J][V];                                                                                \
     UNROLL for (int j = 0; j < J; ++j)                                                            \
-      UNROLL for (int v = 0; v < V; ++v) sums[j][v] = load(to + j * width + v * LANES);           \
+      UNROLL for (int v = 0; v < V; ++v) sums[j][v] = splat(0);                                   \
     for (int64_t r = 0; r < rows; ++r) {                                                          \
       const float *xs = x + r * x_row, *ds = d + r * d_row;                                       \
       for (int64_t c = 0; c < columns; ++c, xs += x_step, ds += d_step) {                         \
@@ -317,7 +343,8 @@ static void convolution_forward_tile(void *context, int64_t tile, int worker) {
       }                                                                                           \
     }                                                                                             \
     UNROLL for (int j = 0; j < J; ++j)                                                            \
-      UNROLL for (int v = 0; v < V; ++v) store(to + j * width + v * LANES, sums[j][v]);           \
+      UNROLL for (int v = 0; v < V; ++v)                                                          \
+        store(to + j * width + v * LANES, load(to + j * width + v * LANES) + sums[j][v]);         \
   }
 
 WEIGHT_MICRO(2, 4)

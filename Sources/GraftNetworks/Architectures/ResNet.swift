@@ -28,11 +28,11 @@ public struct ResNet: Equatable, Sendable {
       throw GraftError(
         .invalidArgument, "depth is \(depth); it must be 6n + 2: 8, 14, 20, 32, 44, 56, 110, ...")
     }
-    for (name, value, most) in [("classes", classes, 65536), ("base_filters", baseFilters, 4096)] {
-      guard (1...most).contains(value) else {
-        throw GraftError(.invalidArgument, "\(name) is \(value); allowed are 1 to \(most)")
-      }
+    guard (1...4096).contains(baseFilters) else {
+      throw GraftError(
+        .invalidArgument, "base_filters is \(baseFilters); allowed are 1 to 4096")
     }
+    try check(classes: classes)
     let network = try Network(input: input)
     var x = try network.convolution("conv1", network.input, convolution(baseFilters))
     x = try network.relu(try network.batchNorm("bn1", x), negativeSlope: negativeSlope)

@@ -32,7 +32,7 @@ __all__ = [
     "ShapeMismatchError", "UnsupportedError", "__version__", "instructions",
 ]
 
-for _name in ("_method", "_report", "_data", "_network", "_trainer"):
+for _name in ("_method", "_report", "_data", "_network", "_architectures", "_trainer"):
     if _find_spec(f"{__name__}.{_name}") is not None:
         _module = _import_module(f"{__name__}.{_name}")
         for _public in getattr(_module, "__all__", []):

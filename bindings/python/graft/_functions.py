@@ -80,6 +80,12 @@ FUNCTIONS: dict[str, tuple[object, list[object]]] = {
     # network.h
     "graft_resnet_options_init": _init(s.ResnetOptions),
     "graft_network_resnet": (_status, [POINTER(s.ResnetOptions), _handle_out]),
+    "graft_mobilenet_options_init": _init(s.MobilenetOptions),
+    "graft_network_mobilenet": (_status, [POINTER(s.MobilenetOptions), _handle_out]),
+    "graft_vgg_options_init": _init(s.VggOptions),
+    "graft_network_vgg": (_status, [POINTER(s.VggOptions), _handle_out]),
+    "graft_wide_resnet_options_init": _init(s.WideResnetOptions),
+    "graft_network_wide_resnet": (_status, [POINTER(s.WideResnetOptions), _handle_out]),
     "graft_network_create": (_status, [c_int64, c_int64, c_int64, _handle_out]),
     "graft_network_destroy": (None, [_handle]),
     "graft_convolution_options_init": _init(s.ConvolutionOptions),

@@ -13,10 +13,10 @@ from . import _arrays, _checks
 from ._errors import InvalidArgumentError, InvalidStateError, ShapeMismatchError, check
 from ._handles import Handle
 from ._library import defaults, lib
-from ._structures import ConvolutionOptions, Mode, Pooling, ResnetOptions, SgdOptions, Shortcut
+from ._structures import ConvolutionOptions, Mode, Pooling, SgdOptions
 from ._structures import Tensor
 
-__all__ = ["Network", "SGD", "Value", "resnet"]
+__all__ = ["Network", "SGD", "Value"]
 
 
 class Value:
@@ -33,7 +33,7 @@ class Value:
 class Network:
     """A convolutional network; one thread at a time may use it.
 
-    Build one by adding layers to `input` and calling `finish`, or take `resnet`. Images are
+    Build one by adding layers to `input` and calling `finish`, or take `graft.resnet`. Images are
     N x C x H x W float32 of any strides; weights have PyTorch's names, shapes and order.
 
     Parameters
@@ -330,41 +330,6 @@ class Network:
         tensors = self.state_dict().values()
         count = sum(array.size for array in tensors if array.dtype == np.float32)
         return f"<Network of {len(tensors)} tensors, {count} weights>"
-
-
-def resnet(
-    depth: int = 20, classes: int = 10, input_shape: tuple[int, int, int] = (3, 32, 32), *,
-    base_filters: int = 16, shortcut: str = "A", negative_slope: float = 0.0, seed: int = 0,
-) -> Network:
-    """A CIFAR ResNet (He et al. 2016, section 4.2).
-
-    Parameters
-    ----------
-    depth
-        6n + 2: 8, 14, 20, 32, 44, 56, 110, ...
-    classes
-        Number of classes.
-    input_shape
-        Channels, height and width of the images.
-    base_filters
-        Filters of the first stage; the later ones have 2 and 4 times as many.
-    shortcut
-        "A" (zero-padded identity) or "B" (strided 1 x 1 convolution).
-    negative_slope
-        0 for ReLU, else the slope of a leaky ReLU.
-    seed
-        Decides the initial weights.
-    """
-    options = defaults(ResnetOptions, "graft_resnet_options_init")
-    options.depth = _checks.integer(depth, "depth")
-    options.classes = _checks.integer(classes, "classes")
-    shape = _checks.image_shape(input_shape, "input_shape")
-    options.channels, options.height, options.width = shape
-    options.base_filters = _checks.integer(base_filters, "base_filters")
-    options.shortcut = _checks.choice(shortcut, Shortcut, "shortcut")
-    options.negative_slope = _checks.number(negative_slope, "negative_slope")
-    options.seed = _checks.seed(seed)
-    return Network._of(Handle("graft_network_resnet", "graft_network_destroy", byref(options)))
 
 
 class SGD:

@@ -257,6 +257,48 @@ class ResnetOptions(Sized):
     ]
 
 
+class MobilenetOptions(Sized):
+    """graft_mobilenet_options"""
+
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("classes", c_int64),
+        ("channels", c_int64),
+        ("height", c_int64),
+        ("width", c_int64),
+        ("seed", c_uint64),
+    ]
+
+
+class VggOptions(Sized):
+    """graft_vgg_options"""
+
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("depth", c_int64),
+        ("classes", c_int64),
+        ("channels", c_int64),
+        ("height", c_int64),
+        ("width", c_int64),
+        ("seed", c_uint64),
+    ]
+
+
+class WideResnetOptions(Sized):
+    """graft_wide_resnet_options"""
+
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("depth", c_int64),
+        ("widen", c_int64),
+        ("classes", c_int64),
+        ("channels", c_int64),
+        ("height", c_int64),
+        ("width", c_int64),
+        ("seed", c_uint64),
+    ]
+
+
 class ConvolutionOptions(Sized):
     """graft_convolution_options"""
 
@@ -371,6 +413,9 @@ STRUCTS: dict[str, type[Sized]] = {
     "graft_layer_report": LayerReport,
     "graft_dataset_info": DatasetInfo,
     "graft_resnet_options": ResnetOptions,
+    "graft_mobilenet_options": MobilenetOptions,
+    "graft_vgg_options": VggOptions,
+    "graft_wide_resnet_options": WideResnetOptions,
     "graft_convolution_options": ConvolutionOptions,
     "graft_sgd_options": SgdOptions,
     "graft_trainer_options": TrainerOptions,

@@ -1,0 +1,151 @@
+/** @file
+ * The networks of the paper, ready made, with the names and counts of the PyTorch models that people
+ * know, so that weights are exchanged as they are (graft_network_save, graft_network_load).
+ */
+#ifndef GRAFT_ARCHITECTURES_H
+#define GRAFT_ARCHITECTURES_H
+
+#include "network.h"
+#include "status.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- ResNet -------------------------------------------------------------------------------- */
+
+/** How a residual block's shortcut changes the number of channels (He et al. 2016, section 3.3). */
+typedef enum graft_shortcut {
+  /** Option A: strided identity, padded with zero channels, half before and half after. */
+  GRAFT_SHORTCUT_A = 0,
+  /** Option B: a strided 1x1 convolution with batch norm. */
+  GRAFT_SHORTCUT_B = 1
+} graft_shortcut;
+
+/** A CIFAR ResNet (He et al. 2016, section 4.2). Fill with graft_resnet_options_init. */
+typedef struct graft_resnet_options {
+  size_t struct_size;
+  /** 6n + 2: 8, 14, 20, 32, 44, 56, 110, ... up to 1202. Default 20. */
+  int64_t depth;
+  /** Number of classes, 1 to 65536. Default 10. */
+  int64_t classes;
+  /** The input's channels, height and width. Default 3, 32, 32. */
+  int64_t channels;
+  int64_t height;
+  int64_t width;
+  /** Filters of the first stage; the later ones have 2 and 4 times as many. Default 16. */
+  int64_t base_filters;
+  /** Default GRAFT_SHORTCUT_A. */
+  graft_shortcut shortcut;
+  /** Slope of the rectifier below 0: 0 (default) is ReLU; >= 0, finite. */
+  double negative_slope;
+  /** Decides the initial weights (He normal, fan out, for convolutions). Default 0. */
+  uint64_t seed;
+} graft_resnet_options;
+
+/** Writes the defaults into the first `size` bytes of *options and sets its struct_size. */
+void graft_resnet_options_init(graft_resnet_options *options, size_t size);
+
+/**
+ * Makes a CIFAR ResNet. Its tensors are named as in PyTorch: conv1.weight, bn1.weight, ...,
+ * layer1.0.conv1.weight, ..., layer2.0.shortcut.0.weight (option B), linear.weight, linear.bias.
+ *
+ * @param options NULL for the defaults.
+ * @param network receives the network; end it with graft_network_destroy.
+ */
+graft_status graft_network_resnet(const graft_resnet_options *options, graft_network **network);
+
+/* ---- MobileNetV2 --------------------------------------------------------------------------- */
+
+/** MobileNetV2 for small images (Sandler et al. 2018). Fill with graft_mobilenet_options_init. */
+typedef struct graft_mobilenet_options {
+  size_t struct_size;
+  /** Number of classes, 1 to 65536. Default 10. */
+  int64_t classes;
+  /** The input's channels, height and width. Default 3, 32, 32. */
+  int64_t channels;
+  int64_t height;
+  int64_t width;
+  /** Decides the initial weights. Default 0. */
+  uint64_t seed;
+} graft_mobilenet_options;
+
+/** Writes the defaults into the first `size` bytes of *options and sets its struct_size. */
+void graft_mobilenet_options_init(graft_mobilenet_options *options, size_t size);
+
+/**
+ * Makes the MobileNetV2 that the paper trains on CIFAR: the first convolution and the first stages
+ * keep the map's size, rectifiers are ReLU, 2.30 M parameters at 10 classes. Tensors are named
+ * conv1.weight, bn1.weight, ..., layers.0.conv1.weight, layers.0.shortcut.0.weight, ...,
+ * conv2.weight, bn2.weight, linear.weight, linear.bias.
+ *
+ * @param options NULL for the defaults.
+ */
+graft_status graft_network_mobilenet(const graft_mobilenet_options *options,
+                                     graft_network **network);
+
+/* ---- VGG ----------------------------------------------------------------------------------- */
+
+/** VGG with batch norm for small images (Simonyan and Zisserman 2015). */
+typedef struct graft_vgg_options {
+  size_t struct_size;
+  /** 11, 13, 16 (default) or 19. */
+  int64_t depth;
+  /** Number of classes, 1 to 65536. Default 10. */
+  int64_t classes;
+  /** The input's channels, height and width, at least 32 x 32. Default 3, 32, 32. */
+  int64_t channels;
+  int64_t height;
+  int64_t width;
+  /** Decides the initial weights. Default 0. */
+  uint64_t seed;
+} graft_vgg_options;
+
+/** Writes the defaults into the first `size` bytes of *options and sets its struct_size. */
+void graft_vgg_options_init(graft_vgg_options *options, size_t size);
+
+/**
+ * Makes a VGG with batch norm and one linear layer, as people train it on CIFAR (14.73 M parameters
+ * at depth 16 and 10 classes). Tensors are named features.0.weight, features.1.weight, ... by their
+ * place in the sequence of convolution, batch norm, rectifier and pooling; classifier.weight.
+ *
+ * @param options NULL for the defaults.
+ */
+graft_status graft_network_vgg(const graft_vgg_options *options, graft_network **network);
+
+/* ---- WideResNet ---------------------------------------------------------------------------- */
+
+/** A wide residual network (Zagoruyko and Komodakis 2016), without dropout. */
+typedef struct graft_wide_resnet_options {
+  size_t struct_size;
+  /** 6n + 4: 10, 16, 22, 28 (default), 40, ... up to 1204. */
+  int64_t depth;
+  /** How many times wider than a ResNet, 1 to 64. Default 10. */
+  int64_t widen;
+  /** Number of classes, 1 to 65536. Default 10. */
+  int64_t classes;
+  /** The input's channels, height and width. Default 3, 32, 32. */
+  int64_t channels;
+  int64_t height;
+  int64_t width;
+  /** Decides the initial weights. Default 0. */
+  uint64_t seed;
+} graft_wide_resnet_options;
+
+/** Writes the defaults into the first `size` bytes of *options and sets its struct_size. */
+void graft_wide_resnet_options_init(graft_wide_resnet_options *options, size_t size);
+
+/**
+ * Makes a wide residual network with pre-activation blocks (WRN-28-10: 36.48 M parameters at 10
+ * classes). Tensors are named conv1.weight, block1.layer.0.bn1.weight, block1.layer.0.conv1.weight,
+ * ..., block1.layer.0.convShortcut.weight, ..., bn1.weight, fc.weight, fc.bias.
+ *
+ * @param options NULL for the defaults.
+ */
+graft_status graft_network_wide_resnet(const graft_wide_resnet_options *options,
+                                       graft_network **network);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

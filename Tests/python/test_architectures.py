@@ -1,0 +1,119 @@
+"""The other ready-made networks against PyTorch: names, counts, forward pass, gradients, files."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from reference_networks import VGG, MobileNetV2, WideResNet, load
+from safetensors.torch import load_file
+from test_resnet import batch, distance, gradients, ours
+
+import graft
+
+torch.set_num_threads(1)
+
+NETWORKS = [
+    pytest.param(graft.mobilenet_v2, {}, MobileNetV2, {}, id="MobileNetV2"),
+    pytest.param(graft.vgg, {"depth": 11}, VGG, {"depth": 11}, id="VGG-11"),
+    pytest.param(
+        graft.wide_resnet, {"depth": 16, "widen": 2}, WideResNet, {"depth": 16, "widen": 2},
+        id="WRN-16-2",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    "network, module, parameters",
+    [
+        # Published: 2.3 M, 14.7 M, 36.5 M (Zagoruyko and Komodakis 2016, table 5).
+        (lambda: graft.mobilenet_v2(), MobileNetV2, 2_296_922),
+        (lambda: graft.vgg(16), VGG, 14_728_266),
+        (lambda: graft.wide_resnet(28, 10), WideResNet, 36_479_194),
+    ],
+    ids=["MobileNetV2", "VGG-16", "WRN-28-10"],
+)
+def test_names_and_counts_are_those_of_pytorch(network, module, parameters) -> None:
+    reference = module()
+    state = network().state_dict()
+    assert list(state) == list(reference.state_dict())
+    for name, value in reference.state_dict().items():
+        assert tuple(value.shape) == state[name].shape
+    trained = {name for name, _ in reference.named_parameters()}
+    assert sum(value.size for name, value in state.items() if name in trained) == parameters
+
+
+@pytest.mark.parametrize("function, arguments, module, module_arguments", NETWORKS)
+def test_passes_are_as_near_to_float64_as_pytorch(
+    function, arguments, module, module_arguments
+) -> None:
+    """As in test_resnet.py: several seeds, since a rectifier now and then flips on either side."""
+    own, theirs = [], []
+    for seed in range(5):
+        images, labels = batch(8, seed=seed)
+        network = function(**arguments, seed=seed)
+        exact, single = (module(**module_arguments) for _ in range(2))
+        load(exact, network)
+        load(single, network)
+        exact_logits, exact_found = gradients(exact.double(), images, labels, torch.float64)
+        # A bias before a batch norm has no gradient but rounding noise.
+        noise = {name for name, value in exact_found.items() if value.abs().max() < 1e-12}
+
+        def far(logits, found) -> tuple[float, float]:
+            assert sorted(found) == sorted(exact_found)
+            each = [
+                distance(np.asarray(value), exact_found[name])
+                for name, value in found.items() if name not in noise
+            ]
+            return float(np.median(each)), distance(np.asarray(logits.detach()), exact_logits)
+
+        theirs.append(far(*gradients(single, images, labels, torch.float32)))
+        logits, found = ours(network, images, labels)
+        own.append(far(torch.from_numpy(logits), found))
+        if seed == 0:
+            statistics = network.state_dict()
+            moved = exact.state_dict()
+            for name in moved:
+                if name.endswith("running_mean"):  # as a share of the deviation
+                    deviation = moved[name.replace("mean", "var")].sqrt().max()
+                    assert np.abs(statistics[name] - moved[name].numpy()).max() < 1e-4 * deviation
+                elif name.endswith("running_var"):
+                    assert distance(statistics[name], moved[name]) < 1e-4, name
+    own, theirs = (np.sort(np.array(each), axis=0) for each in (own, theirs))
+    assert (own[0] <= 2 * theirs[1]).all()
+    assert (own[-1] <= np.maximum(2 * theirs[-1], [2e-2, 1e-5])).all()
+
+
+@pytest.mark.parametrize("function, arguments, module, module_arguments", NETWORKS)
+def test_files_are_exchanged_with_pytorch(
+    tmp_path, function, arguments, module, module_arguments
+) -> None:
+    network = function(**arguments, seed=3)
+    images, labels = batch(12)
+    ours(network, images, labels)
+    path = tmp_path / "network.safetensors"
+    network.save(path)
+    reference = module(**module_arguments)
+    reference.load_state_dict(load_file(path), strict=True)
+    reference.eval()
+    with torch.no_grad():
+        expected = reference(torch.from_numpy(images)).numpy()
+    np.testing.assert_allclose(
+        network.forward(images), expected, atol=1e-4 * np.abs(expected).max()
+    )
+
+
+@pytest.mark.parametrize(
+    "make, words",
+    [
+        (lambda: graft.vgg(12), "11, 13, 16 and 19"),
+        (lambda: graft.vgg(16, input_shape=(3, 16, 16)), "32 x 32"),
+        (lambda: graft.wide_resnet(27), "6n \\+ 4"),
+        (lambda: graft.wide_resnet(28, 0), "widen"),
+        (lambda: graft.mobilenet_v2(0), "classes"),
+        (lambda: graft.resnet(21), "6n \\+ 2"),
+    ],
+)
+def test_what_cannot_be_made_is_refused(make, words) -> None:
+    with pytest.raises(graft.InvalidArgumentError, match=words):
+        make()
