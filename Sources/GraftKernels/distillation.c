@@ -64,7 +64,7 @@ static double exponentials(const double *z, int64_t classes, double most, double
   return sum;
 }
 
-/* T^2 KL(p̄ || p_T) of a row, p_T being the student's softmax at temperature T, with the logarithms
+/* T^2 KL(p̄ || p_T) of a row, p_T being the student's softmax at temperature T, with the logarithm
  * `log_sum` of its sum of exponentials; the mean of the teachers' softmax is left in `mean`.
  *
  * = sum p̄ (T^2 ln p̄ - T^2 ln p_T): the logits' distances are multiplied by T, not divided by T

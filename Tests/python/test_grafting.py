@@ -207,7 +207,7 @@ def test_a_dry_run_tells_the_same_and_writes_nothing() -> None:
 
 
 def test_the_same_bits_at_any_number_of_threads() -> None:
-    """Large enough that threads are woken: tensors that one takes alone, and one that they share."""
+    """Large enough to wake threads: tensors that one takes alone, and one that they share."""
     def large(seed: int) -> Network:
         rng = np.random.default_rng(seed)
         shapes = [(200, 300, 3, 3), (150, 200, 3, 3), (400, 500), (300, 500, 3, 3), (100, 2000)]
