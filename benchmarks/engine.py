@@ -22,6 +22,10 @@ NETWORKS = [
     ("resnet20", "resnet", {"depth": 20}, "ResNet", {"depth": 20}, 128, 1.5, 1.5),
     ("resnet32", "resnet", {"depth": 32}, "ResNet", {"depth": 32}, 128, 1.5, 1.5),
     ("resnet56", "resnet", {"depth": 56}, "ResNet", {"depth": 56}, 128, 1.5, 1.5),
+    ("mobilenet_v2", "mobilenet_v2", {}, "MobileNetV2", {}, 128, 2.5, 1.5),
+    ("vgg16", "vgg", {"depth": 16}, "VGG", {"depth": 16}, 128, 1.2, 1.5),
+    ("wrn16-4", "wide_resnet", {"depth": 16, "widen": 4}, "WideResNet",
+     {"depth": 16, "widen": 4}, 64, 1.2, 1.5),
 ]
 QUICK = {"resnet20", "mobilenet_v2"}
 
@@ -31,7 +35,7 @@ def measure(network: tuple, mode: str, threads: int, rounds: int) -> dict:
     shape, classes = (3, 32, 32), 10
     common = {
         "shape": shape, "classes": classes, "batch": batch, "mode": mode, "threads": threads,
-        "steps": 3 if mode == "training" else 8, "network": function, "arguments": arguments,
+        "steps": 1 if mode == "training" else 2, "network": function, "arguments": arguments,
         "module": module, "module_arguments": module_arguments,
         "reference": str(ROOT / "Tests" / "python"), "layout": "contiguous",
     }
@@ -79,8 +83,8 @@ def main() -> None:
     target = ROOT / "build" / "bench"
     target.mkdir(parents=True, exist_ok=True)
     (target / "engine.json").write_text(json.dumps(rows, indent=1) + "\n")
-    print(f"images a second, medians of {options.rounds} rounds in turn, {options.threads} threads, "
-          f"batch 128; written to {(target / 'engine.json').relative_to(ROOT)}")
+    print(f"images a second, medians of {options.rounds} rounds in turn, {options.threads} threads; "
+          f"written to {(target / 'engine.json').relative_to(ROOT)}")
 
 
 if __name__ == "__main__":
