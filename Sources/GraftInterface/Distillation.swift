@@ -43,6 +43,10 @@ func distillationLoss(
 ) throws(GraftError) -> Distillation {
   let given = try options(pointer, defaults: distillationDefaults, name: name)
   var result = Distillation()
+  guard given.temperature > 0, given.temperature.isFinite else {
+    throw GraftError(
+      .invalidArgument, "temperature is \(given.temperature); it must be finite and above 0")
+  }
   result.temperature = given.temperature
   result.labelWeight = try number(given.label_weight, "label_weight", in: nonNegative)
   result.distillationWeight = try number(
