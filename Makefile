@@ -18,7 +18,8 @@ NEEDED := \
 MISSING := $(strip $(foreach pair,$(NEEDED),\
   $(if $(wildcard $(firstword $(subst :, ,$(pair)))),,$(lastword $(subst :, ,$(pair))))))
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
-APT := $(SUDO) env DEBIAN_FRONTEND=noninteractive DEBCONF_NOWARNINGS=yes apt-get -q -y -o Dpkg::Use-Pty=0
+APT := $(SUDO) env DEBIAN_FRONTEND=noninteractive DEBCONF_NOWARNINGS=yes \
+  apt-get -q -y -o Dpkg::Use-Pty=0
 
 # The libraries that are linked in, in a folder of their own: the linker then takes no other form.
 $(STATIC)/.complete: $(if $(MISSING),packages)
@@ -83,7 +84,8 @@ test: build $(VENV)/.test
 
 .PHONY: bench
 bench: build $(VENV)/.test
-	@$(RUN) benchmarks/run.py $(ARGS)
+	@$(RUN) benchmarks/engine.py $(ARGS)
+	@$(RUN) benchmarks/grafting.py
 
 .PHONY: clean
 clean:
