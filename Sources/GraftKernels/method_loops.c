@@ -11,6 +11,12 @@
 /* Sixteen lanes, whatever the registers' width: the compiler splits them. */
 typedef float f16 __attribute__((ext_vector_type(16)));
 typedef double d16 __attribute__((ext_vector_type(16)));
+typedef float f8 __attribute__((ext_vector_type(8)));
+typedef float f4 __attribute__((ext_vector_type(4)));
+typedef float f2 __attribute__((ext_vector_type(2)));
+typedef double d8 __attribute__((ext_vector_type(8)));
+typedef double d4 __attribute__((ext_vector_type(4)));
+typedef double d2 __attribute__((ext_vector_type(2)));
 typedef int32_t i16 __attribute__((ext_vector_type(16)));
 typedef int64_t l16 __attribute__((ext_vector_type(16)));
 typedef uint32_t u16 __attribute__((ext_vector_type(16)));

@@ -6,13 +6,16 @@
 #define LOAD(p) ({ f16 v_; memcpy(&v_, (p), sizeof v_); v_; })
 #define STORE(p, v) ({ f16 v_ = (v); memcpy((p), &v_, sizeof v_); })
 
+#define LOWER(a, b) ((a) < (b) ? (a) : (b))
+#define HIGHER(a, b) ((a) > (b) ? (a) : (b))
+
 static void NAME(measure)(const float *x, int64_t n, float *low, float *high, double *sum) {
   f16 lowest = x[0], highest = x[0];
   d16 total = 0.0;
   for (; n >= 16; n -= 16, x += 16) {
     f16 v = LOAD(x);
-    lowest = v < lowest ? v : lowest;
-    highest = v > highest ? v : highest;
+    lowest = LOWER(v, lowest);
+    highest = HIGHER(v, highest);
     total += __builtin_convertvector(__builtin_elementwise_abs(v), d16);
   }
   if (n > 0) {
@@ -21,19 +24,19 @@ static void NAME(measure)(const float *x, int64_t n, float *low, float *high, do
     total += __builtin_convertvector(__builtin_elementwise_abs(v), d16);
     v = x[0];
     memcpy(&v, x, (size_t)n * sizeof *x);
-    lowest = v < lowest ? v : lowest;
-    highest = v > highest ? v : highest;
+    lowest = LOWER(v, lowest);
+    highest = HIGHER(v, highest);
   }
-  float l = lowest[0], h = highest[0];
-  for (int i = 1; i < 16; ++i) {
-    l = lowest[i] < l ? lowest[i] : l;
-    h = highest[i] > h ? highest[i] : h;
-  }
-  *low = l;
-  *high = h;
-  double s[8];
-  for (int i = 0; i < 8; ++i) s[i] = total[i] + total[i + 8];
-  *sum = ((s[0] + s[4]) + (s[2] + s[6])) + ((s[1] + s[5]) + (s[3] + s[7]));
+  /* Filters can be short: their lanes meet in halves, not one by one. */
+  f8 l8 = LOWER(lowest.lo, lowest.hi), h8 = HIGHER(highest.lo, highest.hi);
+  f4 l4 = LOWER(l8.lo, l8.hi), h4 = HIGHER(h8.lo, h8.hi);
+  f2 l2 = LOWER(l4.lo, l4.hi), h2 = HIGHER(h4.lo, h4.hi);
+  *low = LOWER(l2.x, l2.y);
+  *high = HIGHER(h2.x, h2.y);
+  d8 s8 = total.lo + total.hi;
+  d4 s4 = s8.lo + s8.hi;
+  d2 s2 = s4.lo + s4.hi;
+  *sum = s2.x + s2.y;
 }
 
 static void NAME(count)(const float *x, int64_t n, const float *threshold, int64_t thresholds,
@@ -164,3 +167,5 @@ static const gk_method_loops NAME(loops) = {
 #undef LOAD
 #undef STORE
 #undef STEPS
+#undef LOWER
+#undef HIGHER
