@@ -1,0 +1,22 @@
+"""Graft inside a PyTorch training loop.
+
+`Grafter` grafts networks in place, one line an epoch; `plan` tells what it will do to which tensor;
+`DistillationLoss` is the loss that goes with it. `import graft` does not import this.
+
+Examples
+--------
+>>> import graft.torch
+>>> grafter = graft.torch.Grafter([model_a, model_b])
+>>> for epoch in range(epochs):
+...     train_one_epoch(model_a, model_b)
+...     grafter.step()
+"""
+
+from __future__ import annotations
+
+from ._distillation import DistillationLoss, teach
+from ._grafter import Grafter
+from ._peers import PeerError
+from ._plan import Plan, plan
+
+__all__ = ["DistillationLoss", "Grafter", "PeerError", "Plan", "plan", "teach"]

@@ -1,0 +1,96 @@
+"""The blend on any device with torch's own operations, to the bit what the library computes:
+products and sums in float64, in the order of the networks, rounded once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ._measure import flat_chunks
+
+
+@dataclass(frozen=True)
+class Row:
+    """What one network comes to: a weighted sum of networks.
+
+    Attributes
+    ----------
+    receiver : int
+    terms : tuple of (int, float)
+        Networks and their weights, in the order of the networks; they add up to 1.
+    """
+
+    receiver: int
+    terms: tuple[tuple[int, float], ...]
+
+    @classmethod
+    def make(cls, receiver: int, alpha: float, shares: Sequence[tuple[int, float]]) -> Row:
+        """alpha of itself, the rest shared among others."""
+        weights = {receiver: alpha}
+        for network, weight in shares:
+            weights[network] = weights.get(network, 0.0) + (1 - alpha) * weight
+        return cls(receiver, tuple(sorted(
+            (network, weight) for network, weight in weights.items() if weight != 0)))
+
+    @property
+    def changes_nothing(self) -> bool:
+        return self.terms == ((self.receiver, 1.0),)
+
+
+def round_share(alpha: float) -> float:
+    """Rounded to float32 on the side >= 1/2; the other side is its complement."""
+    if alpha >= 0.5:
+        return _to_float32(alpha)
+    return 1 - _to_float32(1 - alpha)
+
+
+def _to_float32(value: float) -> float:
+    return float(torch.tensor(value, dtype=torch.float64).to(torch.float32))
+
+
+def mix(tensors: Sequence[Tensor], rows: Sequence[Row], targets: Sequence[Tensor]) -> None:
+    """Compute every row from the state before, and write it to its target.
+
+    Parameters
+    ----------
+    tensors
+        One a network, of one shape and type; each may lie on another device.
+    targets
+        One a row, of the same shape and type. May be the tensors themselves.
+    """
+    count = len(tensors)
+    for pieces in flat_chunks(*tensors, *targets):
+        results = [
+            _sum(pieces[:count], row, target.device)
+            for row, target in zip(rows, pieces[count:])]
+        for target, result in zip(pieces[count:], results):
+            target.copy_(result)
+
+
+def _sum(pieces: Sequence[Tensor], row: Row, device: torch.device) -> Tensor:
+    values = [pieces[network].to(device) for network, _ in row.terms]
+    total: Tensor | None = None
+    for value, (_, weight) in zip(values, row.terms):
+        product = value.to(torch.float64) * weight
+        total = product if total is None else total.add_(product)
+    kind = values[0].dtype
+    if kind == torch.float64:  # products are not exact here: equal weights stay what they are
+        same = torch.ones_like(values[0], dtype=torch.bool)
+        for value in values[1:]:
+            same &= value == values[0]
+        return torch.where(same, values[0], total)
+    return total.to(torch.float32) if kind == torch.float32 else _to_odd(total).to(kind)
+
+
+def _to_odd(value: Tensor) -> Tensor:
+    """float64 to float32, what is inexact to the neighbour with an odd last bit: rounding that
+    once more to a half type gives what rounding once would."""
+    nearest = value.to(torch.float32)
+    bits = nearest.view(torch.int32)
+    back = nearest.to(torch.float64)
+    away = (back.abs() > value.abs()).to(torch.int32)
+    inexact = (back != value).to(torch.int32)
+    return ((bits - away) | inexact).view(torch.float32)

@@ -1,0 +1,178 @@
+"""The graft with torch's own operations: any device, no trip through host memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .. import _method, _plan
+from .._errors import InvalidArgumentError, NotFiniteError
+from .._report import LayerReport, NetworkReport, Report
+from ._blend import Row, mix, round_share
+from ._measure import Measure, is_finite, measure
+from ._sources import Source, shares
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The choices of a graft, as `graft.graft` takes them."""
+
+    source: Source = "ring"
+    weighting: str | float = "entropy"
+    a: float = 0.4
+    c: float = 500.0
+    bins: int = 10
+    threshold: float = 0.1
+    compatibility: bool = False
+    others: dict[str, Any] = field(default_factory=dict)
+
+    def for_torch(self) -> None:
+        """Raises where torch's operations do not cover a choice; values as the library does."""
+        if self.weighting != "entropy" and isinstance(self.weighting, str):
+            raise InvalidArgumentError(
+                f"weighting is {self.weighting!r}; computed with torch are 'entropy' and a number")
+        if self.weighting != "entropy" and not 0 <= _method.real(self.weighting, "weighting") <= 1:
+            raise InvalidArgumentError(f"weighting is {self.weighting!r}; allowed are 0 to 1")
+        _method.coefficient(0.0, 0.0, self.a, self.c)
+        if not 1 <= _method.integer(self.bins, "bins") <= 65536:
+            raise InvalidArgumentError(f"bins is {self.bins}; allowed are 1 to 65536")
+        if not 0 <= _method.real(self.threshold, "threshold") < float("inf"):
+            raise InvalidArgumentError(
+                f"threshold is {self.threshold}; it must be finite and at least 0")
+        for name in self.others:
+            if name != "threads":
+                raise InvalidArgumentError(f"{name} is not covered by what torch computes here")
+
+    def alpha(self, own: float, other: float) -> float:
+        """The share that a layer keeps."""
+        if self.weighting != "entropy":
+            return round_share(float(self.weighting))
+        return _method.coefficient(
+            own, other, self.a, self.c, compatibility=self.compatibility)
+
+    @property
+    def without_layer(self) -> float:
+        """The share of what belongs to no layer."""
+        return 0.5 if self.weighting == "entropy" else round_share(float(self.weighting))
+
+    def measure(self, tensor: Tensor, axis: int, library: bool) -> Measure:
+        return measure(
+            tensor, axis, self.bins, self.threshold, self.compatibility, library)
+
+
+@dataclass(frozen=True)
+class Task:
+    """A tensor that is grafted, at its place in the plan."""
+
+    entry: _plan.PlanEntry
+    feeder: int | None
+
+
+def tasks_of(plan: _plan.Plan, tied: dict[str, str]) -> list[Task]:
+    """What of a plan is grafted; a tied tensor once."""
+    names = {entry.name: entry.index for entry in plan}
+    return [
+        Task(entry, names[entry.feeder] if entry.role == "follows" else
+             entry.index if entry.role == "layer" else None)
+        for entry in plan if entry.role != "leave" and entry.name not in tied]
+
+
+def check_finite(tasks: Sequence[Task], network: Sequence[Tensor], label: str) -> None:
+    """Raises for the first tensor that holds NaN or infinity."""
+    for task in tasks:
+        if not is_finite(network[task.entry.index]):
+            raise NotFiniteError(f"{label}: {task.entry.name} holds NaN or an infinite number")
+
+
+def alphas_of(
+    before: dict[int, list[Measure]], settings: Settings, count: int, step: int
+) -> dict[int, list[float]]:
+    """Every layer's share in every network."""
+    result = {}
+    for index, measures in before.items():
+        result[index] = [
+            settings.alpha(measures[k].entropy, sum(
+                weight * measures[other].entropy
+                for other, weight in shares(settings.source, k, count, step)))
+            for k in range(count)]
+    return result
+
+
+def rows_of(
+    task: Task, alphas: dict[int, list[float]], settings: Settings, count: int, step: int
+) -> list[Row]:
+    """What every network's tensor comes to."""
+    rows = []
+    for k in range(count):
+        alpha = settings.without_layer if task.feeder is None else alphas[task.feeder][k]
+        rows.append(Row.make(k, alpha, shares(settings.source, k, count, step)))
+    return [row for row in rows if not row.changes_nothing]
+
+
+def graft_with_torch(
+    tasks: Sequence[Task], networks: Sequence[Sequence[Tensor]], settings: Settings,
+    step: int = 0, dry_run: bool = False, library: bool = False,
+) -> Report:
+    """Graft K networks in place; nothing is written before everything is checked.
+
+    Parameters
+    ----------
+    networks
+        Each network's tensors, in the order of the plan.
+    step
+        How many grafts came before.
+    library
+        Whether the library may measure what it can.
+    """
+    settings.for_torch()
+    count = len(networks)
+    for k, network in enumerate(networks):
+        check_finite(tasks, network, f"networks[{k}]")
+    layers = [task for task in tasks if task.entry.role == "layer"]
+    before = {
+        task.entry.index: [
+            settings.measure(network[task.entry.index], task.entry.filter_axis, library)
+            for network in networks]
+        for task in layers}
+    alphas = alphas_of(before, settings, count, step)
+    after = dict(before)
+    for task in tasks:
+        index = task.entry.index
+        tensors = [network[index] for network in networks]
+        rows = rows_of(task, alphas, settings, count, step)
+        is_layer = task.entry.role == "layer"
+        if dry_run and not is_layer:
+            continue
+        targets = [
+            torch.empty_like(tensors[row.receiver]) if dry_run else tensors[row.receiver]
+            for row in rows]
+        mix(tensors, rows, targets)
+        if is_layer:
+            after[index] = list(before[index])
+            for row, target in zip(rows, targets):
+                after[index][row.receiver] = settings.measure(
+                    target, task.entry.filter_axis, library)
+    return make_report(layers, before, after, alphas, settings, count, step)
+
+
+def make_report(
+    layers: Sequence[Task], before: dict[int, list[Measure]], after: dict[int, list[Measure]],
+    alphas: dict[int, list[float]], settings: Settings, count: int, step: int,
+) -> Report:
+    """The report that the library would give."""
+    found = []
+    for task in layers:
+        index = task.entry.index
+        networks = []
+        for k in range(count):
+            old, new = before[index][k], after[index][k]
+            networks.append(NetworkReport(
+                shares(settings.source, k, count, step)[0][0], alphas[index][k], old.entropy,
+                new.entropy, old.invalid, new.invalid, old.norm, new.norm))
+        found.append(LayerReport(
+            task.entry.name, index, before[index][0].filters, tuple(networks)))
+    return Report(tuple(found), count)
