@@ -6,6 +6,7 @@ import copy
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -183,6 +184,23 @@ def test_mixed_types_and_views() -> None:
         for one, other in zip(mine.state_dict().values(), theirs.state_dict().values()):
             assert torch.equal(one, other)
     assert [p.data_ptr() for module in modules for p in module.parameters()] == places
+
+
+def test_a_slow_pull_that_rounds_to_nothing_says_so() -> None:
+    """bfloat16 cannot hold a hundredth of the distance between weights that are near each other."""
+    first = nn.Linear(64, 64, bias=False)
+    pair = [copy.deepcopy(first), copy.deepcopy(first)]
+    with torch.no_grad():
+        pair[1].weight.mul_(1.05)
+    for module in pair:
+        module.to(torch.bfloat16)
+    with pytest.warns(RuntimeWarning, match="did not move"):
+        grafter_of(pair, weighting=0.99, backend="torch").step()
+    assert float((pair[0].weight == first.weight.to(torch.bfloat16)).float().mean()) > 0.5
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        grafter_of(pair, backend="torch").step()
+        grafter_of(pair, weighting=0.99, backend="torch").step()  # equal by now
 
 
 def test_in_place_without_a_copy() -> None:

@@ -51,7 +51,27 @@ def _to_float32(value: float) -> float:
     return float(torch.tensor(value, dtype=torch.float64).to(torch.float32))
 
 
-def mix(tensors: Sequence[Tensor], rows: Sequence[Row], targets: Sequence[Tensor]) -> None:
+@dataclass
+class Tally:
+    """How many weights of half precision had another network's to move towards, and how many of
+    them stayed what they were, the step being smaller than half a unit in their last place."""
+
+    apart: int = 0
+    stuck: int = 0
+
+    def add(self, pieces: Sequence[Tensor], row: Row, result: Tensor) -> None:
+        own = pieces[row.receiver].to(result.device)
+        apart = torch.zeros_like(own, dtype=torch.bool)
+        for network, _ in row.terms:
+            apart |= pieces[network].to(result.device) != own
+        self.apart += int(apart.sum())
+        self.stuck += int((apart & (result == own)).sum())
+
+
+def mix(
+    tensors: Sequence[Tensor], rows: Sequence[Row], targets: Sequence[Tensor],
+    tally: Tally | None = None,
+) -> None:
     """Compute every row from the state before, and write it to its target.
 
     Parameters
@@ -60,12 +80,18 @@ def mix(tensors: Sequence[Tensor], rows: Sequence[Row], targets: Sequence[Tensor
         One a network, of one shape and type; each may lie on another device.
     targets
         One a row, of the same shape and type. May be the tensors themselves.
+    tally
+        Counts what did not move, for types of half precision.
     """
     count = len(tensors)
+    half = tensors[0].dtype in (torch.float16, torch.bfloat16)
     for pieces in flat_chunks(*tensors, *targets):
         results = [
             _sum(pieces[:count], row, target.device)
             for row, target in zip(rows, pieces[count:])]
+        if half and tally is not None:
+            for row, result in zip(rows, results):
+                tally.add(pieces[:count], row, result)
         for target, result in zip(pieces[count:], results):
             target.copy_(result)
 

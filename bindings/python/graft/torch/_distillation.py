@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -89,12 +90,13 @@ class DistillationLoss(nn.Module):
     def _divergence(self, z: Tensor, teachers: list[Tensor]) -> Tensor:
         """KL(p_T || softmax(z / T)), the mean over the batch."""
         with torch.no_grad():
-            p = sum(
-                functional.softmax(_spread(_precise(teacher).to(z.dtype), self.temperature), 1)
-                for teacher in teachers) / len(teachers)
-            entropy = -torch.special.xlogy(p, p).sum(1)
+            log_p = torch.stack([
+                functional.log_softmax(_spread(_precise(teacher).to(z.dtype), self.temperature), 1)
+                for teacher in teachers])
+            log_p = log_p.logsumexp(0) - math.log(len(teachers)) if len(teachers) > 1 else log_p[0]
         log_q = functional.log_softmax(_spread(z, self.temperature), 1)
-        return (-(p * log_q).sum(1) - entropy).mean()
+        # All logarithms are finite, so that what has no share adds 0.
+        return (log_p.exp() * (log_p - log_q)).sum(1).mean()
 
     def ring(self, logits: Sequence[Tensor], labels: Tensor | None = None) -> list[Tensor]:
         """The losses of K networks on one batch, each taught by its predecessor in the ring."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,7 +13,7 @@ from torch import Tensor
 from .. import _method, _plan
 from .._errors import InvalidArgumentError, NotFiniteError
 from .._report import LayerReport, NetworkReport, Report
-from ._blend import Row, mix, round_share
+from ._blend import Row, Tally, mix, round_share
 from ._measure import Measure, is_finite, measure
 from ._sources import Source, shares
 
@@ -140,6 +141,7 @@ def graft_with_torch(
         for task in layers}
     alphas = alphas_of(before, settings, count, step)
     after = dict(before)
+    tally = Tally()
     for task in tasks:
         index = task.entry.index
         tensors = [network[index] for network in networks]
@@ -150,12 +152,17 @@ def graft_with_torch(
         targets = [
             torch.empty_like(tensors[row.receiver]) if dry_run else tensors[row.receiver]
             for row in rows]
-        mix(tensors, rows, targets)
+        mix(tensors, rows, targets, tally)
         if is_layer:
             after[index] = list(before[index])
             for row, target in zip(rows, targets):
                 after[index][row.receiver] = settings.measure(
                     target, task.entry.filter_axis, library)
+    if tally.stuck * 2 > tally.apart:
+        warnings.warn(
+            f"{tally.stuck} of {tally.apart} weights of half precision that differ did not move: "
+            "the step is smaller than their type can tell. Keep float32 weights, or pull harder "
+            "and less often", RuntimeWarning, stacklevel=4)
     return make_report(layers, before, after, alphas, settings, count, step)
 
 
