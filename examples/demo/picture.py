@@ -71,7 +71,7 @@ def draw_accuracy(axes: Axes, results: list[Result], names: dict[str, str]) -> N
         least = min(least, float(errors.min()))
     axes.set_yscale("log")
     axes.set_ylim(min(100.0, 1.1 * worst), 0.75 * least)
-    ticks = [90, 80, 60, 50, 40, 30, 20, 10, 5, 3, 2, 1, 0.5, 0.2, 0.1, 0.05]
+    ticks = [90, 50, 30, 20, 10, 5, 3, 2, 1, 0.5, 0.2, 0.1, 0.05]
     axes.yaxis.set_major_locator(FixedLocator(ticks))
     axes.yaxis.set_major_formatter(lambda error, _: f"{100 - error:g}")
     axes.yaxis.set_minor_locator(NullLocator())
@@ -81,7 +81,9 @@ def draw_accuracy(axes: Axes, results: list[Result], names: dict[str, str]) -> N
     axes.set_ylabel("accuracy, % (logarithmic in the error)")
     seeds = len(errors)
     legend = f"mean of {seeds} seeds, band from worst to best" if seeds > 1 else None
-    axes.legend(loc="lower right", frameon=True, framealpha=0.9, edgecolor="none", title=legend)
+    axes.legend(
+        loc="lower right", frameon=True, framealpha=0.9, edgecolor="none", title=legend,
+        fontsize=9, title_fontsize=9)
 
 
 def draw_alpha(axes: Axes, results: list[Result]) -> None:

@@ -5,11 +5,8 @@ train yourself, in place, one line an epoch; `Network` and `Trainer` are an engi
 those who have none.
 """
 
-from __future__ import annotations
-
-from importlib import import_module as _import_module
-from importlib.util import find_spec as _find_spec
-
+from ._architectures import mobilenet_v2, resnet, vgg, wide_resnet
+from ._data import Dataset
 from ._errors import (
     CancelledError,
     FileError,
@@ -23,18 +20,33 @@ from ._errors import (
     ShapeMismatchError,
     UnsupportedError,
 )
+from ._history import EpochRecord, History
 from ._library import instructions
+from ._method import (
+    blend,
+    coefficient,
+    distillation_loss,
+    entropy,
+    filter_entropies,
+    filter_norms,
+    graft,
+    histogram,
+    invalid_filters,
+    is_due,
+)
+from ._network import Network, SGD, Value
+from ._plan import Plan
+from ._progress import Progress, ProgressBar
+from ._report import Report
+from ._trainer import Distillation, Evaluation, Grafting, Trainer, evaluate
 from ._version import __version__
 
 __all__ = [
-    "CancelledError", "FileError", "FormatError", "GraftError", "InternalError",
-    "InvalidArgumentError", "InvalidStateError", "NotFiniteError", "OutOfMemoryError",
-    "ShapeMismatchError", "UnsupportedError", "__version__", "instructions",
+    "CancelledError", "Dataset", "Distillation", "EpochRecord", "Evaluation", "FileError",
+    "FormatError", "GraftError", "Grafting", "History", "InternalError", "InvalidArgumentError",
+    "InvalidStateError", "Network", "NotFiniteError", "OutOfMemoryError", "Plan", "Progress",
+    "ProgressBar", "Report", "SGD", "ShapeMismatchError", "Trainer", "UnsupportedError", "Value",
+    "__version__", "blend", "coefficient", "distillation_loss", "entropy", "evaluate",
+    "filter_entropies", "filter_norms", "graft", "histogram", "instructions", "invalid_filters",
+    "is_due", "mobilenet_v2", "resnet", "vgg", "wide_resnet",
 ]
-
-for _name in ("_method", "_report", "_data", "_network", "_architectures", "_trainer"):
-    if _find_spec(f"{__name__}.{_name}") is not None:
-        _module = _import_module(f"{__name__}.{_name}")
-        for _public in getattr(_module, "__all__", []):
-            globals()[_public] = getattr(_module, _public)
-            __all__.append(_public)

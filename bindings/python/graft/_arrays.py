@@ -27,7 +27,7 @@ _DTYPES = {
 # What most arrays are, found without asking NumPy for a name: a network has hundreds of them.
 _NATIVE = {
     np.dtype(name): dtype for name, dtype in _DTYPES.items() if name != "bfloat16"}
-_NUMPY = {
+_NUMPY: dict[DType, np.dtype[Any]] = {
     DType.FLOAT32: np.dtype("f4"),
     DType.FLOAT64: np.dtype("f8"),
     DType.FLOAT16: np.dtype("f2"),

@@ -37,6 +37,7 @@ class Dataset:
     """
 
     _handle: Handle
+    _info: DatasetInfo
 
     def __init__(self) -> None:
         raise TypeError("make a data set with Dataset.cifar, Dataset.idx or Dataset.from_arrays")

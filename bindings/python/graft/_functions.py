@@ -5,6 +5,8 @@ from __future__ import annotations
 from ctypes import POINTER, c_char_p, c_double, c_int, c_int32, c_int64, c_size_t
 from ctypes import c_uint8, c_uint32, c_uint64, c_void_p
 
+from typing import Any
+
 from . import _structures as s
 
 _status = c_int
@@ -19,12 +21,12 @@ _integers = POINTER(c_int64)
 _information = POINTER(s.InformationOptions)
 
 
-def _init(options: type[s.Sized]) -> tuple[object, list[object]]:
+def _init(options: type[s.Sized]) -> tuple[Any, list[Any]]:
     return None, [POINTER(options), c_size_t]
 
 
 #: Name -> (type of the result, types of the arguments).
-FUNCTIONS: dict[str, tuple[object, list[object]]] = {
+FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     # version.h, status.h
     "graft_version": (c_int, []),
     "graft_version_string": (c_char_p, []),

@@ -78,7 +78,7 @@ class ProgressBar:
         self._width = 0
         self._done = -1
         self._bar: Any = None
-        self._tqdm = _tqdm() if tqdm and terminal else None
+        self._tqdm: Any = _tqdm() if tqdm and terminal else None
 
     def __call__(self, progress: Progress) -> None:
         """Show how far it is."""
@@ -134,7 +134,7 @@ def duration(seconds: float) -> str:
 
 def _tqdm() -> Any:
     try:
-        from tqdm.auto import tqdm
+        from tqdm.auto import tqdm  # type: ignore[import-untyped]
     except ImportError:
         return None
     return tqdm

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Iterator
 from ctypes import byref
 from dataclasses import asdict, dataclass
@@ -75,7 +74,7 @@ class Report:
         self.network_count = network_count
 
     @classmethod
-    def read(cls, handle: ctypes.c_void_p) -> Report:
+    def read(cls, handle: Any) -> Report:
         """Copy what a `graft_report *` holds."""
         networks = lib.graft_report_network_count(handle)
         layers = []

@@ -165,10 +165,10 @@ class Trainer:
             ("save_every", save_every),
         ):
             setattr(options, name, _checks.integer(value, name))
-        for name, value in (
+        for name, rate in (
             ("momentum", momentum), ("weight_decay", weight_decay), ("step_factor", step_factor),
         ):
-            setattr(options, name, _checks.number(value, name))
+            setattr(options, name, _checks.number(rate, name))
         options.threads = _checks.integer(threads, "threads", bits=32)
         options.nesterov, options.flip = bool(nesterov), bool(flip)
         options.grafting = grafting is not None
