@@ -20,66 +20,97 @@ INLINE vf choose(vi mask, vf yes, vf no) { return (vf)(((vi)yes & mask) | ((vi)n
 
 INLINE vf rectify(vf v, float slope) { return choose(v > splat(0), v, v * slope); }
 
-/* Copies `pixels` pixels of `channels` channels, each `from_step` floats after the other, without
- * gaps. `at` is the channel that the view's scale and shift start from. */
-static void read_view(float *to, const gk_view *view, const float *from, int64_t from_step,
-                      int64_t pixels, int64_t channels, int64_t at) {
+/* Vectors of channels that a pass over pixels takes at once: their constants stay in registers, and a
+ * pixel gives whole neighbouring cache lines. */
+#define WIDE 4
+
+INLINE void read_view_lanes(const int v, float *to, int64_t to_step, const gk_view *view,
+                            const float *from, int64_t from_step, int64_t pixels, int64_t at) {
+  vf scale[WIDE], shift[WIDE];
+  UNROLL for (int i = 0; i < v; ++i) {
+    scale[i] = view->scale ? load(view->scale + at + i * LANES) : splat(1);
+    shift[i] = view->scale ? load(view->shift + at + i * LANES) : splat(0);
+  }
+  float slope = view->slope;
+  for (int64_t p = 0; p < pixels; ++p)
+    UNROLL for (int i = 0; i < v; ++i)
+      store(to + p * to_step + i * LANES,
+            rectify(load(from + p * from_step + i * LANES) * scale[i] + shift[i], slope));
+}
+
+/* Copies `pixels` pixels of `channels` channels, `from_step` and `to_step` floats from one to the
+ * next. `at` is the channel that the view's scale and shift start from. */
+static void read_view(float *to, int64_t to_step, const gk_view *view, const float *from,
+                      int64_t from_step, int64_t pixels, int64_t channels, int64_t at) {
   if (view->scale == NULL && view->slope == 1) {
-    if (from_step == channels) {
+    if (from_step == channels && to_step == channels) {
       memcpy(to, from, (size_t)(pixels * channels) * sizeof(float));
     } else {
       for (int64_t p = 0; p < pixels; ++p)
-        memcpy(to + p * channels, from + p * from_step, (size_t)channels * sizeof(float));
+        memcpy(to + p * to_step, from + p * from_step, (size_t)channels * sizeof(float));
     }
     return;
   }
-  float slope = view->slope;
-  int64_t whole = channels - channels % LANES;
-  for (int64_t c = 0; c < whole; c += LANES) {
-    vf scale = splat(1), shift = splat(0);
-    if (view->scale != NULL) scale = load(view->scale + at + c), shift = load(view->shift + at + c);
-    for (int64_t p = 0; p < pixels; ++p)
-      store(to + p * channels + c, rectify(load(from + p * from_step + c) * scale + shift, slope));
-  }
-  for (int64_t c = whole; c < channels; ++c) {
+  int64_t c = 0;
+  for (; c + WIDE * LANES <= channels; c += WIDE * LANES)
+    read_view_lanes(WIDE, to + c, to_step, view, from + c, from_step, pixels, at + c);
+  for (; c + LANES <= channels; c += LANES)
+    read_view_lanes(1, to + c, to_step, view, from + c, from_step, pixels, at + c);
+  for (; c < channels; ++c) {
     float scale = view->scale ? view->scale[at + c] : 1;
     float shift = view->scale ? view->shift[at + c] : 0;
     for (int64_t p = 0; p < pixels; ++p) {
       float v = from[p * from_step + c] * scale + shift;
-      to[p * channels + c] = v > 0 ? v : v * slope;
+      to[p * to_step + c] = v > 0 ? v : v * view->slope;
     }
   }
 }
 
-/* The same for a gradient: g and x of `pixels` pixels, both `from_step` floats apart. */
-static void read_gradient(float *to, const gk_gradient_view *view, const float *g, const float *x,
-                          int64_t from_step, int64_t pixels, int64_t channels, int64_t at) {
+INLINE void read_gradient_lanes(const int v, float *to, int64_t to_step,
+                                const gk_gradient_view *view, const float *g, const float *x,
+                                int64_t from_step, int64_t pixels, int64_t at) {
   const gk_view *value = &view->value;
-  int scaled = value->scale != NULL, norm = view->a != NULL;
-  if (!norm && value->slope == 1) {
-    read_view(to, &(gk_view){g, NULL, NULL, 1}, g, from_step, pixels, channels, at);
-    return;
+  vf scale[WIDE], shift[WIDE], a[WIDE], b[WIDE], o[WIDE];
+  UNROLL for (int i = 0; i < v; ++i) {
+    int64_t c = at + i * LANES;
+    scale[i] = value->scale ? load(value->scale + c) : splat(1);
+    shift[i] = value->scale ? load(value->shift + c) : splat(0);
+    a[i] = view->a ? load(view->a + c) : splat(1);
+    b[i] = view->a ? load(view->b + c) : splat(0);
+    o[i] = view->a ? load(view->c + c) : splat(0);
   }
   float slope = value->slope;
-  int64_t whole = channels - channels % LANES;
-  for (int64_t c = 0; c < whole; c += LANES) {
-    vf scale = splat(1), shift = splat(0), a = splat(1), b = splat(0), o = splat(0);
-    if (scaled) scale = load(value->scale + at + c), shift = load(value->shift + at + c);
-    if (norm) a = load(view->a + at + c), b = load(view->b + at + c), o = load(view->c + at + c);
-    for (int64_t p = 0; p < pixels; ++p) {
-      vf xv = load(x + p * from_step + c), gv = load(g + p * from_step + c);
-      vf m = choose(xv * scale + shift > splat(0), gv, gv * slope);
-      store(to + p * channels + c, a * m + (b * xv + o));
+  for (int64_t p = 0; p < pixels; ++p)
+    UNROLL for (int i = 0; i < v; ++i) {
+      vf xv = load(x + p * from_step + i * LANES), gv = load(g + p * from_step + i * LANES);
+      vf m = choose(xv * scale[i] + shift[i] > splat(0), gv, gv * slope);
+      store(to + p * to_step + i * LANES, a[i] * m + (b[i] * xv + o[i]));
     }
+}
+
+/* The same for a gradient: g and x of `pixels` pixels, both `from_step` floats apart. */
+static void read_gradient(float *to, int64_t to_step, const gk_gradient_view *view, const float *g,
+                          const float *x, int64_t from_step, int64_t pixels, int64_t channels,
+                          int64_t at) {
+  const gk_view *value = &view->value;
+  if (view->a == NULL && value->slope == 1) {
+    read_view(to, to_step, &(gk_view){g, NULL, NULL, 1}, g, from_step, pixels, channels, at);
+    return;
   }
-  for (int64_t c = whole; c < channels; ++c) {
-    float scale = scaled ? value->scale[at + c] : 1, shift = scaled ? value->shift[at + c] : 0;
-    float a = norm ? view->a[at + c] : 1, b = norm ? view->b[at + c] : 0;
-    float o = norm ? view->c[at + c] : 0;
+  int64_t c = 0;
+  for (; c + WIDE * LANES <= channels; c += WIDE * LANES)
+    read_gradient_lanes(WIDE, to + c, to_step, view, g + c, x + c, from_step, pixels, at + c);
+  for (; c + LANES <= channels; c += LANES)
+    read_gradient_lanes(1, to + c, to_step, view, g + c, x + c, from_step, pixels, at + c);
+  for (; c < channels; ++c) {
+    float scale = value->scale ? value->scale[at + c] : 1;
+    float shift = value->scale ? value->shift[at + c] : 0;
+    float a = view->a ? view->a[at + c] : 1, b = view->a ? view->b[at + c] : 0;
+    float o = view->a ? view->c[at + c] : 0;
     for (int64_t p = 0; p < pixels; ++p) {
       float xv = x[p * from_step + c], gv = g[p * from_step + c];
-      float m = xv * scale + shift > 0 ? gv : gv * slope;
-      to[p * channels + c] = a * m + (b * xv + o);
+      float m = xv * scale + shift > 0 ? gv : gv * value->slope;
+      to[p * to_step + c] = a * m + (b * xv + o);
     }
   }
 }
@@ -99,7 +130,8 @@ static void copy_rows(float *to, const gk_convolution *s, const gk_view *view, i
     memset(to, 0, (size_t)(left * channels) * sizeof(float));
     const float *from =
         view->x + ((image * s->height + y) * s->width) * s->channels + group * channels;
-    read_view(to + left * channels, view, from, s->channels, inside, channels, group * channels);
+    read_view(to + left * channels, channels, view, from, s->channels, inside, channels,
+              group * channels);
     memset(to + (left + inside) * channels, 0,
            (size_t)((width - left - inside) * channels) * sizeof(float));
   }
@@ -260,40 +292,61 @@ static void grid(const gk_runs *runs, const float *weights, const float *bias, i
   }
 }
 
+INLINE void moments_lanes(const int v, const float *x, int64_t pixels, int64_t step, float *mean,
+                          float *squares) {
+  float share = 1 / (float)pixels;
+  vf s[WIDE][2], q[WIDE][2], m[WIDE];
+  UNROLL for (int i = 0; i < v; ++i)
+    s[i][0] = s[i][1] = q[i][0] = q[i][1] = splat(0);
+  int64_t p = 0;
+  for (; p + 2 <= pixels; p += 2)
+    UNROLL for (int i = 0; i < v; ++i) {
+      s[i][0] += load(x + p * step + i * LANES);
+      s[i][1] += load(x + (p + 1) * step + i * LANES);
+    }
+  for (; p < pixels; ++p)
+    UNROLL for (int i = 0; i < v; ++i) s[i][0] += load(x + p * step + i * LANES);
+  UNROLL for (int i = 0; i < v; ++i) m[i] = (s[i][0] + s[i][1]) * share;
+  for (p = 0; p + 2 <= pixels; p += 2)
+    UNROLL for (int i = 0; i < v; ++i) {
+      vf d = load(x + p * step + i * LANES) - m[i];
+      vf e = load(x + (p + 1) * step + i * LANES) - m[i];
+      q[i][0] += d * d;
+      q[i][1] += e * e;
+    }
+  for (; p < pixels; ++p)
+    UNROLL for (int i = 0; i < v; ++i) {
+      vf d = load(x + p * step + i * LANES) - m[i];
+      q[i][0] += d * d;
+    }
+  UNROLL for (int i = 0; i < v; ++i) {
+    store(mean + i * LANES, m[i]);
+    store(squares + i * LANES, q[i][0] + q[i][1]);
+  }
+}
+
 /* Mean and sum of squared deviations of every channel over `pixels` pixels. */
 static void moments(const float *x, int64_t pixels, int64_t channels, float *mean, float *squares) {
-  float share = 1 / (float)pixels;
   int64_t c = 0;
-  for (; c + LANES <= channels; c += LANES) {
-    const float *at = x + c;
-    vf s[4] = {splat(0), splat(0), splat(0), splat(0)};
+  for (; c + WIDE * LANES <= channels; c += WIDE * LANES)
+    moments_lanes(WIDE, x + c, pixels, channels, mean + c, squares + c);
+  for (; c + LANES <= channels; c += LANES)
+    moments_lanes(1, x + c, pixels, channels, mean + c, squares + c);
+  for (; c < channels; ++c) {
+    float s[2] = {0, 0}, q[2] = {0, 0};
     int64_t p = 0;
-    for (; p + 4 <= pixels; p += 4)
-      UNROLL for (int i = 0; i < 4; ++i) s[i] += load(at + (p + i) * channels);
-    for (; p < pixels; ++p) s[0] += load(at + p * channels);
-    vf m = ((s[0] + s[1]) + (s[2] + s[3])) * share;
-    vf q[4] = {splat(0), splat(0), splat(0), splat(0)};
-    for (p = 0; p + 4 <= pixels; p += 4)
-      UNROLL for (int i = 0; i < 4; ++i) {
-        vf d = load(at + (p + i) * channels) - m;
-        q[i] += d * d;
-      }
+    for (; p + 2 <= pixels; p += 2) s[0] += x[p * channels + c], s[1] += x[(p + 1) * channels + c];
+    for (; p < pixels; ++p) s[0] += x[p * channels + c];
+    float m = (s[0] + s[1]) * (1 / (float)pixels);
+    for (p = 0; p + 2 <= pixels; p += 2) {
+      float d = x[p * channels + c] - m, e = x[(p + 1) * channels + c] - m;
+      q[0] += d * d, q[1] += e * e;
+    }
     for (; p < pixels; ++p) {
-      vf d = load(at + p * channels) - m;
+      float d = x[p * channels + c] - m;
       q[0] += d * d;
     }
-    store(mean + c, m);
-    store(squares + c, (q[0] + q[1]) + (q[2] + q[3]));
-  }
-  for (; c < channels; ++c) {
-    float s = 0, q = 0;
-    for (int64_t p = 0; p < pixels; ++p) s += x[p * channels + c];
-    float m = s * share;
-    for (int64_t p = 0; p < pixels; ++p) {
-      float d = x[p * channels + c] - m;
-      q += d * d;
-    }
-    mean[c] = m, squares[c] = q;
+    mean[c] = m, squares[c] = q[0] + q[1];
   }
 }
 
@@ -403,7 +456,7 @@ static void copy_gradient(float *to, const gk_backward_job *job, int64_t image, 
     }
     int64_t at = ((image * s->out_height + y) * width) * s->filters + group * filters;
     memset(to, 0, (size_t)(job->halo_left * filters) * sizeof(float));
-    read_gradient(to + job->halo_left * filters, &job->gradient, job->gradient.g + at,
+    read_gradient(to + job->halo_left * filters, filters, &job->gradient, job->gradient.g + at,
                   job->gradient.value.x ? job->gradient.value.x + at : NULL, s->filters, width,
                   filters, group * filters);
     memset(to + (job->halo_left + width) * filters, 0,

@@ -14,7 +14,7 @@ size_t gk_depthwise_packed_size(const gk_convolution *s) { return (size_t)(taps(
 
 size_t gk_depthwise_scratch_size(const gk_convolution *s) {
   gk_depthwise_halo halo = gk_depthwise_reach(s);
-  int64_t band = gk_depthwise_rows(s), lanes = gk_lanes(s);
+  int64_t band = gk_depthwise_rows(s), lanes = gk_block(s);
   int64_t d = (halo.low + band + halo.high) * (halo.left + s->out_width + halo.right) * lanes;
   int64_t x = gk_in_rows(s, band) * gk_depthwise_in_width(s) * lanes;
   return (size_t)(d + x + GK_SLACK);

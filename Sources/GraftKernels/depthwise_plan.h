@@ -8,14 +8,20 @@
 /* Channels with the lanes that are added so that a vector never reaches past a pixel. */
 static inline int64_t gk_lanes(const gk_convolution *s) { return gk_padded(s->channels); }
 
+/* Channels that a tile takes at once, so that their rows stay in the nearest cache. */
+#define GK_DEPTHWISE_BLOCK 64
+static inline int64_t gk_block(const gk_convolution *s) {
+  return gk_min(GK_DEPTHWISE_BLOCK, gk_lanes(s));
+}
+
 static inline int64_t gk_depthwise_in_width(const gk_convolution *s) {
   return (s->out_width - 1) * s->stride_width + (s->kernel_width - 1) * s->dilation_width + 1;
 }
 
-/* Rows of output in a tile: about 16384 floats of input. */
+/* Rows of output in a tile: about 8192 floats of a block's input. */
 static inline int64_t gk_depthwise_rows(const gk_convolution *s) {
-  int64_t row = gk_depthwise_in_width(s) * gk_lanes(s) * s->stride_height;
-  return gk_max(1, gk_min(16384 / gk_max(1, row), s->out_height));
+  int64_t row = gk_depthwise_in_width(s) * gk_block(s) * s->stride_height;
+  return gk_max(1, gk_min(8192 / gk_max(1, row), s->out_height));
 }
 
 /* The same for the backward pass: the output gradient's rows are padded with a halo, within which

@@ -4,27 +4,31 @@
  * A row of pixels is taken one vector of channels after the other: its T weight vectors stay in
  * registers while the pixels go by. */
 
-/* Copies `pixels` pixels through a view into lanes-wide pixels. */
-static void read_lanes(float *to, const gk_view *view, const float *from, int64_t pixels,
-                       int64_t channels, int64_t lanes) {
-  if (lanes == channels) {
-    read_view(to, view, from, channels, pixels, channels, 0);
-    return;
-  }
-  for (int64_t p = 0; p < pixels; ++p) {
-    read_view(to + p * lanes, view, from + p * channels, channels, 1, channels, 0);
-    memset(to + p * lanes + channels, 0, (size_t)(lanes - channels) * sizeof(float));
-  }
+/* A block of channels: the first, how many there are, and the lanes that they take in scratch. */
+typedef struct depthwise_block {
+  int64_t first, live, lanes;
+} depthwise_block;
+
+static depthwise_block depthwise_block_at(const gk_convolution *s, int64_t first) {
+  return (depthwise_block){first, gk_min(GK_DEPTHWISE_BLOCK, s->channels - first),
+                           gk_min(GK_DEPTHWISE_BLOCK, gk_lanes(s) - first)};
 }
 
 static void zero(float *to, int64_t count) {
   if (count > 0) memset(to, 0, (size_t)count * sizeof(float));
 }
 
-/* Rows of an image's input, padded with zeros. */
+/* Sets the lanes that no channel has to zero. */
+static void zero_lanes(float *to, int64_t pixels, depthwise_block block) {
+  for (int64_t p = 0; block.live < block.lanes && p < pixels; ++p)
+    zero(to + p * block.lanes + block.live, block.lanes - block.live);
+}
+
+/* Rows of a block of an image's input, padded with zeros. */
 static void depthwise_copy_rows(float *to, const gk_convolution *s, const gk_view *view,
-                                int64_t image, int64_t first, int64_t rows) {
-  int64_t lanes = gk_lanes(s), width = gk_depthwise_in_width(s), row = width * lanes;
+                                int64_t image, int64_t first, int64_t rows,
+                                depthwise_block block) {
+  int64_t lanes = block.lanes, width = gk_depthwise_in_width(s), row = width * lanes;
   int64_t left = gk_min(s->padding_width, width);
   int64_t inside = gk_max(0, gk_min(s->width, width - left));
   for (int64_t r = 0; r < rows; ++r, to += row) {
@@ -33,39 +37,33 @@ static void depthwise_copy_rows(float *to, const gk_convolution *s, const gk_vie
       zero(to, row);
       continue;
     }
+    const float *from =
+        view->x + (image * s->height + y) * s->width * s->channels + block.first;
     zero(to, left * lanes);
-    read_lanes(to + left * lanes, view, view->x + (image * s->height + y) * s->width * s->channels,
-               inside, s->channels, lanes);
+    read_view(to + left * lanes, lanes, view, from, s->channels, inside, block.live, block.first);
+    zero_lanes(to + left * lanes, inside, block);
     zero(to + (left + inside) * lanes, (width - left - inside) * lanes);
   }
 }
 
-/* Rows of an image's output gradient with its halo. */
+/* Rows of a block of an image's output gradient with its halo. */
 static void depthwise_copy_gradient(float *to, const gk_depthwise_job *job, int64_t image,
-                                    int64_t first, int64_t rows) {
+                                    int64_t first, int64_t rows, depthwise_block block) {
   const gk_convolution *s = job->shape;
-  int64_t lanes = gk_lanes(s), channels = s->channels;
-  int64_t row = (job->halo.left + s->out_width + job->halo.right) * lanes;
+  int64_t lanes = block.lanes, row = (job->halo.left + s->out_width + job->halo.right) * lanes;
   for (int64_t r = 0; r < rows; ++r, to += row) {
     int64_t y = first + r;
     if (y < 0 || y >= s->out_height) {
       zero(to, row);
       continue;
     }
-    int64_t at = (image * s->out_height + y) * s->out_width * channels;
-    const float *g = job->gradient.g + at, *x = job->gradient.value.x;
-    if (x != NULL) x += at;
+    int64_t at = (image * s->out_height + y) * s->out_width * s->channels + block.first;
+    const float *x = job->gradient.value.x;
     zero(to, job->halo.left * lanes);
     float *inside = to + job->halo.left * lanes;
-    if (lanes == channels) {
-      read_gradient(inside, &job->gradient, g, x, channels, s->out_width, channels, 0);
-    } else {
-      for (int64_t p = 0; p < s->out_width; ++p) {
-        read_gradient(inside + p * lanes, &job->gradient, g + p * channels,
-                      x != NULL ? x + p * channels : NULL, channels, 1, channels, 0);
-        zero(inside + p * lanes + channels, lanes - channels);
-      }
-    }
+    read_gradient(inside, lanes, &job->gradient, job->gradient.g + at, x != NULL ? x + at : NULL,
+                  s->channels, s->out_width, block.live, block.first);
+    zero_lanes(inside, s->out_width, block);
     zero(inside + s->out_width * lanes, job->halo.right * lanes);
   }
 }
@@ -143,13 +141,14 @@ static void depthwise_row(const depthwise_taps *taps, const float *weights, cons
   }
 }
 
-static void depthwise_forward_taps(const gk_convolution *s, depthwise_taps *taps) {
-  int64_t lanes = gk_lanes(s), row = gk_depthwise_in_width(s) * lanes;
+static void depthwise_forward_taps(const gk_convolution *s, depthwise_block block,
+                                   depthwise_taps *taps) {
+  int64_t lanes = block.lanes, row = gk_depthwise_in_width(s) * lanes;
   taps->count = 0;
   for (int64_t ky = 0; ky < s->kernel_height; ++ky)
     for (int64_t kx = 0; kx < s->kernel_width; ++kx) {
       taps->offset[taps->count] = ky * s->dilation_height * row + kx * s->dilation_width * lanes;
-      taps->weight[taps->count++] = (ky * s->kernel_width + kx) * lanes;
+      taps->weight[taps->count++] = (ky * s->kernel_width + kx) * gk_lanes(s) + block.first;
     }
 }
 
@@ -157,18 +156,21 @@ static void depthwise_forward_tile(void *context, int64_t tile, int worker) {
   const gk_depthwise_job *job = context;
   const gk_convolution *s = job->shape;
   int64_t image = tile / job->bands, first = tile % job->bands * job->band;
-  int64_t rows = gk_min(job->band, s->out_height - first), lanes = gk_lanes(s);
-  int64_t row = gk_depthwise_in_width(s) * lanes, out_row = s->out_width * s->filters;
+  int64_t rows = gk_min(job->band, s->out_height - first), out_row = s->out_width * s->filters;
   float *scratch = job->scratch + worker * job->scratch_stride;
   float *out = job->out + (image * s->out_height + first) * out_row;
-  depthwise_taps taps;
-  depthwise_forward_taps(s, &taps);
-  depthwise_copy_rows(scratch, s, &job->in, image, first * s->stride_height - s->padding_height,
-                      gk_in_rows(s, rows));
-  for (int64_t y = 0; y < rows; ++y)
-    depthwise_row(&taps, job->packed, job->bias, scratch + y * s->stride_height * row,
-                  s->stride_width * lanes, out + y * out_row, s->filters, s->out_width, s->filters,
-                  0);
+  for (int64_t c = 0; c < s->channels; c += GK_DEPTHWISE_BLOCK) {
+    depthwise_block block = depthwise_block_at(s, c);
+    int64_t row = gk_depthwise_in_width(s) * block.lanes;
+    depthwise_taps taps;
+    depthwise_forward_taps(s, block, &taps);
+    depthwise_copy_rows(scratch, s, &job->in, image, first * s->stride_height - s->padding_height,
+                        gk_in_rows(s, rows), block);
+    for (int64_t y = 0; y < rows; ++y)
+      depthwise_row(&taps, job->packed, job->bias != NULL ? job->bias + c : NULL,
+                    scratch + y * s->stride_height * row, s->stride_width * block.lanes,
+                    out + y * out_row + c, s->filters, s->out_width, block.live, 0);
+  }
   if (job->statistics != NULL) {
     float *statistics = job->statistics + tile * 2 * s->filters;
     moments(out, rows * s->out_width, s->filters, statistics, statistics + s->filters);
@@ -179,7 +181,7 @@ static void depthwise_forward_tile(void *context, int64_t tile, int worker) {
 
 #define DEPTHWISE_WEIGHTS 9
 
-/* Adds a band's share of DEPTHWISE_WEIGHTS or fewer taps' gradients. */
+/* Adds a band's share of DEPTHWISE_WEIGHTS or fewer taps' gradients, for a block's lanes. */
 static void depthwise_weights(const depthwise_taps *taps, int64_t first, const float *x,
                               int64_t x_row, int64_t x_step, const float *d, int64_t d_row,
                               int64_t lanes, int64_t rows, int64_t columns, float *partial) {
@@ -215,45 +217,45 @@ static void depthwise_weights(const depthwise_taps *taps, int64_t first, const f
 /* The input's gradient for the rows that belong to output rows `first` on. `d` is the first of the
  * copied gradient's rows, `first` - halo.low. */
 static void depthwise_input(const gk_depthwise_job *job, int64_t image, int64_t first, int64_t rows,
-                            const float *d) {
+                            const float *d, depthwise_block block) {
   const gk_convolution *s = job->shape;
-  int64_t lanes = gk_lanes(s), row = (job->halo.left + s->out_width + job->halo.right) * lanes;
-  float *out = job->input_gradient + image * s->height * s->width * s->channels;
+  int64_t lanes = block.lanes, row = (job->halo.left + s->out_width + job->halo.right) * lanes;
+  float *out = job->input_gradient + image * s->height * s->width * s->channels + block.first;
   for (int64_t py = 0; py < s->stride_height; ++py) {
     gk_axis_taps ty;
     gk_phase_taps(s->kernel_height, s->stride_height, s->padding_height, s->dilation_height, py, &ty);
     for (int64_t px = 0; px < s->stride_width; ++px) {
       gk_axis_taps tx;
       gk_phase_taps(s->kernel_width, s->stride_width, s->padding_width, s->dilation_width, px, &tx);
-      depthwise_taps taps = {0};
+      depthwise_taps taps;
+      taps.count = 0;
       for (int64_t i = 0; i < ty.count; ++i)
         for (int64_t j = 0; j < tx.count; ++j) {
           taps.offset[taps.count] = (ty.offset[i] + job->halo.low) * row +
                                     (tx.offset[j] + job->halo.left) * lanes;
-          taps.weight[taps.count++] = (ty.tap[i] * s->kernel_width + tx.tap[j]) * lanes;
+          taps.weight[taps.count++] =
+              (ty.tap[i] * s->kernel_width + tx.tap[j]) * gk_lanes(s) + block.first;
         }
       int64_t columns = gk_depthwise_phase_rows(s->width, px, s->stride_width);
       int64_t end = gk_min(first + rows, gk_depthwise_phase_rows(s->height, py, s->stride_height));
       for (int64_t y = first; y < end; ++y)
         depthwise_row(&taps, job->packed, NULL, d + (y - first) * row, lanes,
                       out + ((py + y * s->stride_height) * s->width + px) * s->channels,
-                      s->stride_width * s->channels, columns, s->channels, job->accumulate);
+                      s->stride_width * s->channels, columns, block.live, job->accumulate);
     }
   }
 }
 
-static void depthwise_backward_tile(void *context, int64_t chunk, int worker) {
-  const gk_depthwise_job *job = context;
+/* All of a chunk's images, for one block of channels. */
+static void depthwise_backward_block(const gk_depthwise_job *job, int64_t chunk,
+                                     depthwise_block block, float *d, float *partial) {
   const gk_convolution *s = job->shape;
-  int64_t lanes = gk_lanes(s), band = job->band;
+  int64_t lanes = block.lanes, band = job->band;
   int64_t row = (job->halo.left + s->out_width + job->halo.right) * lanes;
   int64_t x_row = gk_depthwise_in_width(s) * lanes * s->stride_height;
-  float *partial = job->partial + chunk * job->partial_stride;
-  float *d = job->scratch + worker * job->scratch_stride;
   float *x = d + (job->halo.low + band + job->halo.high) * row;
   depthwise_taps taps;
-  depthwise_forward_taps(s, &taps);
-  zero(partial, job->partial_stride);
+  depthwise_forward_taps(s, block, &taps);
   /* Input rows past those of the output (a stride that does not divide the height). */
   int64_t all = gk_max(s->out_height, gk_ceil_div(s->height, s->stride_height));
   int64_t end = gk_min(s->n, (chunk + 1) * job->chunk_images);
@@ -261,20 +263,29 @@ static void depthwise_backward_tile(void *context, int64_t chunk, int worker) {
     for (int64_t y = 0; y < all; y += band) {
       int64_t rows = gk_min(band, all - y), live = gk_min(rows, s->out_height - y);
       depthwise_copy_gradient(d, job, image, y - job->halo.low,
-                              job->halo.low + rows + job->halo.high);
-      if (job->input_gradient != NULL) depthwise_input(job, image, y, rows, d);
+                              job->halo.low + rows + job->halo.high, block);
+      if (job->input_gradient != NULL) depthwise_input(job, image, y, rows, d, block);
       if (live <= 0) continue;
       const float *inside = d + job->halo.low * row + job->halo.left * lanes;
       depthwise_copy_rows(x, s, &job->in, image, y * s->stride_height - s->padding_height,
-                          gk_in_rows(s, live));
+                          gk_in_rows(s, live), block);
       for (int64_t t = 0; t < taps.count; t += DEPTHWISE_WEIGHTS)
         depthwise_weights(&taps, t, x, x_row, s->stride_width * lanes, inside, row, lanes, live,
                           s->out_width, partial);
       if (!job->want_bias) continue;
-      float *bias = partial + taps.count * lanes;
+      float *bias = partial + taps.count * gk_lanes(s) + block.first;
       for (int64_t r = 0; r < live; ++r)
         for (int64_t p = 0; p < s->out_width; ++p)
           for (int64_t c = 0; c < lanes; ++c) bias[c] += inside[r * row + p * lanes + c];
     }
   }
+}
+
+static void depthwise_backward_tile(void *context, int64_t chunk, int worker) {
+  const gk_depthwise_job *job = context;
+  float *partial = job->partial + chunk * job->partial_stride;
+  zero(partial, job->partial_stride);
+  for (int64_t c = 0; c < job->shape->channels; c += GK_DEPTHWISE_BLOCK)
+    depthwise_backward_block(job, chunk, depthwise_block_at(job->shape, c),
+                             job->scratch + worker * job->scratch_stride, partial);
 }

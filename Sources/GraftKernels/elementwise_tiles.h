@@ -1,25 +1,38 @@
 /* The loops of elementwise.c and norm.c for vectors of LANES floats. Included by tiles_*.c after
  * convolution_tiles.h. */
 
+INLINE void sum_lanes(const int v, const gk_sum_job *job, int64_t first, int64_t end, int64_t c) {
+  const gk_view *va = &job->a, *vb = &job->b;
+  int two = vb->x != NULL;
+  int64_t channels = job->channels;
+  vf sa[WIDE], ta[WIDE], sb[WIDE], tb[WIDE];
+  UNROLL for (int i = 0; i < v; ++i) {
+    int64_t at = c + i * LANES;
+    sa[i] = va->scale ? load(va->scale + at) : splat(1);
+    ta[i] = va->scale ? load(va->shift + at) : splat(0);
+    sb[i] = two && vb->scale ? load(vb->scale + at) : splat(1);
+    tb[i] = two && vb->scale ? load(vb->shift + at) : splat(0);
+  }
+  for (int64_t p = first; p < end; ++p)
+    UNROLL for (int i = 0; i < v; ++i) {
+      int64_t at = p * channels + c + i * LANES;
+      vf sum = rectify(load(va->x + at) * sa[i] + ta[i], va->slope);
+      if (two) sum += rectify(load(vb->x + at) * sb[i] + tb[i], vb->slope);
+      store(job->out + at, rectify(sum, job->slope));
+    }
+}
+
 static void sum_tile(void *context, int64_t tile, int worker) {
   const gk_sum_job *job = context;
   (void)worker;
   int64_t channels = job->channels, first = tile * gk_tile_pixels(channels);
   int64_t end = gk_min(job->pixels, first + gk_tile_pixels(channels));
-  int two = job->b.x != NULL;
   const gk_view *va = &job->a, *vb = &job->b;
-  int64_t whole = channels - channels % LANES;
-  for (int64_t c = 0; c < whole; c += LANES) {
-    vf sa = splat(1), ta = splat(0), sb = splat(1), tb = splat(0);
-    if (va->scale) sa = load(va->scale + c), ta = load(va->shift + c);
-    if (two && vb->scale) sb = load(vb->scale + c), tb = load(vb->shift + c);
-    for (int64_t p = first; p < end; ++p) {
-      vf v = rectify(load(va->x + p * channels + c) * sa + ta, va->slope);
-      if (two) v += rectify(load(vb->x + p * channels + c) * sb + tb, vb->slope);
-      store(job->out + p * channels + c, rectify(v, job->slope));
-    }
-  }
-  for (int64_t c = whole; c < channels; ++c) {
+  int two = vb->x != NULL;
+  int64_t c = 0;
+  for (; c + WIDE * LANES <= channels; c += WIDE * LANES) sum_lanes(WIDE, job, first, end, c);
+  for (; c + LANES <= channels; c += LANES) sum_lanes(1, job, first, end, c);
+  for (; c < channels; ++c) {
     float sa = va->scale ? va->scale[c] : 1, ta = va->scale ? va->shift[c] : 0;
     float sb = two && vb->scale ? vb->scale[c] : 1, tb = two && vb->scale ? vb->shift[c] : 0;
     for (int64_t p = first; p < end; ++p) {
@@ -53,8 +66,9 @@ static void apply_tile(void *context, int64_t tile, int worker) {
   int64_t end = gk_min(job->pixels, first + gk_tile_pixels(channels));
   const float *x = job->gradient.value.x;
   if (!job->accumulate) {
-    read_gradient(job->to + first * channels, &job->gradient, job->gradient.g + first * channels,
-                  x ? x + first * channels : NULL, channels, end - first, channels, 0);
+    read_gradient(job->to + first * channels, channels, &job->gradient,
+                  job->gradient.g + first * channels, x ? x + first * channels : NULL, channels,
+                  end - first, channels, 0);
     return;
   }
   float copy[1024];
@@ -63,7 +77,7 @@ static void apply_tile(void *context, int64_t tile, int worker) {
     int64_t many = gk_min(some, end - p);
     for (int64_t c = 0; c < channels; c += 1024) {
       int64_t live = gk_min(1024, channels - c);
-      read_gradient(copy, &job->gradient, job->gradient.g + p * channels + c,
+      read_gradient(copy, live, &job->gradient, job->gradient.g + p * channels + c,
                     x ? x + p * channels + c : NULL, channels, many, live, c);
       for (int64_t i = 0; i < many; ++i)
         for (int64_t k = 0; k < live; ++k) job->to[(p + i) * channels + c + k] += copy[i * live + k];
@@ -80,6 +94,36 @@ static void moments_tile(void *context, int64_t tile, int worker) {
   moments(job->gradient.g + first * channels, end - first, channels, sums, sums + channels);
 }
 
+INLINE void reduce_lanes(const int v, const gk_reduce_job *job, int64_t first, int64_t end,
+                         int64_t c, float *sums) {
+  const gk_view *value = &job->gradient.value;
+  int64_t channels = job->channels;
+  int rectified = value->slope != 1;
+  vf scale[WIDE], shift[WIDE], mean[WIDE], s[WIDE][2], q[WIDE][2];
+  UNROLL for (int i = 0; i < v; ++i) {
+    int64_t at = c + i * LANES;
+    scale[i] = value->scale ? load(value->scale + at) : splat(1);
+    shift[i] = value->scale ? load(value->shift + at) : splat(0);
+    mean[i] = load(job->mean + at);
+    s[i][0] = s[i][1] = q[i][0] = q[i][1] = splat(0);
+  }
+  for (int64_t p = first; p < end; p += 2)
+    UNROLL for (int k = 0; k < 2; ++k) {
+      if (p + k >= end) break;
+      UNROLL for (int i = 0; i < v; ++i) {
+        int64_t at = (p + k) * channels + c + i * LANES;
+        vf xv = load(value->x + at), m = load(job->gradient.g + at);
+        if (rectified) m = choose(xv * scale[i] + shift[i] > splat(0), m, m * value->slope);
+        s[i][k] += m;
+        q[i][k] += m * (xv - mean[i]);
+      }
+    }
+  UNROLL for (int i = 0; i < v; ++i) {
+    store(sums + c + i * LANES, s[i][0] + s[i][1]);
+    store(sums + channels + c + i * LANES, q[i][0] + q[i][1]);
+  }
+}
+
 static void reduce_tile(void *context, int64_t tile, int worker) {
   const gk_reduce_job *job = context;
   (void)worker;
@@ -89,37 +133,19 @@ static void reduce_tile(void *context, int64_t tile, int worker) {
   const float *g = job->gradient.g, *x = value->x;
   float *sums = job->sums + tile * 2 * channels, slope = value->slope;
   int rectified = slope != 1;
-  int64_t whole = channels - channels % LANES;
-  for (int64_t c = 0; c < whole; c += LANES) {
-    vf scale = splat(1), shift = splat(0), mean = load(job->mean + c);
-    if (value->scale) scale = load(value->scale + c), shift = load(value->shift + c);
-    vf s[2] = {splat(0), splat(0)}, q[2] = {splat(0), splat(0)};
-    int64_t p = first;
-    for (; p + 2 <= end; p += 2)
-      UNROLL for (int i = 0; i < 2; ++i) {
-        vf xv = load(x + (p + i) * channels + c), m = load(g + (p + i) * channels + c);
-        if (rectified) m = choose(xv * scale + shift > splat(0), m, m * slope);
-        s[i] += m;
-        q[i] += m * (xv - mean);
-      }
-    for (; p < end; ++p) {
-      vf xv = load(x + p * channels + c), m = load(g + p * channels + c);
-      if (rectified) m = choose(xv * scale + shift > splat(0), m, m * slope);
-      s[0] += m;
-      q[0] += m * (xv - mean);
-    }
-    store(sums + c, s[0] + s[1]);
-    store(sums + channels + c, q[0] + q[1]);
-  }
-  for (int64_t c = whole; c < channels; ++c) {
+  int64_t c = 0;
+  for (; c + WIDE * LANES <= channels; c += WIDE * LANES)
+    reduce_lanes(WIDE, job, first, end, c, sums);
+  for (; c + LANES <= channels; c += LANES) reduce_lanes(1, job, first, end, c, sums);
+  for (; c < channels; ++c) {
     float scale = value->scale ? value->scale[c] : 1, shift = value->scale ? value->shift[c] : 0;
-    float s = 0, q = 0;
+    float s[2] = {0, 0}, q[2] = {0, 0};
     for (int64_t p = first; p < end; ++p) {
       float xv = x[p * channels + c], m = g[p * channels + c];
       if (rectified && !(xv * scale + shift > 0)) m *= slope;
-      s += m, q += m * (xv - job->mean[c]);
+      s[(p - first) % 2] += m, q[(p - first) % 2] += m * (xv - job->mean[c]);
     }
-    sums[c] = s, sums[channels + c] = q;
+    sums[c] = s[0] + s[1], sums[channels + c] = q[0] + q[1];
   }
 }
 
