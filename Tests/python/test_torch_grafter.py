@@ -487,7 +487,8 @@ def test_arguments() -> None:
         (modules, {"c": -1}, "c is -1"), (modules, {"bins": 0}, "bins is 0"),
         (modules, {"weighting": 1.5}, "weighting is 1.5"), (modules, {"every": 0}, "every"),
         (modules, {"start": "x"}, "start"), (modules, {"threshold": -1}, "threshold"),
-        (modules, {"backend": "gpu"}, "backend is 'gpu'"), (modules, {"bin": 3}, "bin is no option"),
+        (modules, {"backend": "gpu"}, "backend is 'gpu'"),
+        (modules, {"bin": 3}, "bin is no option"),
         (modules, {"frozen": "x"}, "frozen"), (modules, {"exclude": "x"}, "exclude"),
     ]:
         with pytest.raises(graft.InvalidArgumentError, match=text):

@@ -31,6 +31,7 @@ def test_plans(name: str) -> None:
     assert leaders_of(plan) == by_module(module, sample.leaders)
 
 
+@pytest.mark.filterwarnings("ignore:LSTM with projections")
 @pytest.mark.parametrize("name", SAMPLES)
 def test_hooks_find_the_same(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:

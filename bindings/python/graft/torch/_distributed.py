@@ -169,7 +169,8 @@ class Ring:
             given = shares(settings.source, rank, self._count, grafts)
             if len(given) != 1:
                 raise UnsupportedError(
-                    f"source is {settings.source!r}: between processes every network has one source")
+                    f"source is {settings.source!r}: between processes every network has one "
+                    "source")
             sources.append(given[0][0])
         receivers = [rank for rank, source in enumerate(sources) if source == self._rank]
         staged = self._device.type == "cpu"

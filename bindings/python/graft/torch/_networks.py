@@ -101,8 +101,8 @@ def _check_apart(networks: list[list[Item]], roles: list[str]) -> None:
     for before, after in zip(extents, extents[1:]):
         if before[0] == after[0] and after[1] < before[2] and _is_shared(before, after):
             raise InvalidArgumentError(
-                f"models[{before[3]}]: {before[4]} and models[{after[3]}]: {after[4]} share memory; "
-                "every network needs its own")
+                f"models[{before[3]}]: {before[4]} and models[{after[3]}]: {after[4]} share "
+                "memory; every network needs its own")
 
 
 def _is_shared(before: tuple[object, ...], after: tuple[object, ...]) -> bool:

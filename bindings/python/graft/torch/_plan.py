@@ -91,7 +91,8 @@ class Plan(_plan.Plan):
 def _stand_in(tensor: torch.Tensor) -> np.ndarray:
     """What a plan looks at, without memory: rank and whether these are integers."""
     shape = () if isinstance(tensor, nn.parameter.UninitializedTensorMixin) else tensor.shape
-    return np.broadcast_to(np.zeros((), np.float32 if tensor.is_floating_point() else np.int64), tuple(shape))
+    kind = np.float32 if tensor.is_floating_point() else np.int64
+    return np.broadcast_to(np.zeros((), kind), tuple(shape))
 
 
 def plan(
@@ -123,8 +124,8 @@ def plan(
         Its input: a tensor, a tuple of arguments, or a dict of keyword arguments. Needed only where
         `torch.fx` cannot trace it.
     include, exclude
-        Names of tensors or modules (with the wildcards of `fnmatch`) or module types. A layer brings
-        what follows it. What is left out is left alone.
+        Names of tensors or modules (with the wildcards of `fnmatch`) or module types. A layer
+        brings what follows it. What is left out is left alone.
     frozen
         "keep" leaves parameters without `requires_grad` alone, "graft" grafts them.
 
@@ -286,7 +287,7 @@ def _is_empty(tensor: torch.Tensor) -> bool:
 
 
 def _is_frozen(items: list[Item], index: int, leader: int | None) -> bool:
-    """A buffer is frozen with its module's parameters, or without any, with the layer it follows."""
+    """A buffer is frozen with its module's parameters; without any, with the layer it follows."""
     item = items[index]
     if item.is_parameter:
         return not item.tensor.requires_grad
