@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes as c
 import json
 import random
+import resource
 import sys
 from pathlib import Path
 
@@ -23,6 +24,10 @@ from graft._library import find_library  # noqa: E402
 def child(name: str) -> None:
     """Runs in the process of its own; says on stdout what came back."""
     library = c.CDLL(str(find_library()))
+    # Networks and data of absurd sizes then fail for want of memory, instead of taking the machine's.
+    size = next(int(line.split()[1]) for line in open("/proc/self/status") if "VmSize" in line)
+    limit = (size << 10) + (2 << 30)
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     result, kinds = _functions.FUNCTIONS[name]
     function = getattr(library, name)
     function.restype, function.argtypes = result, kinds
@@ -137,12 +142,23 @@ def child(name: str) -> None:
 
     counts = {"ok": 0, "error": 0}
 
+    def end(out: object) -> None:
+        """Ends what a call has made."""
+        if kinds[-1] is not c.POINTER(c.c_void_p):
+            return
+        made = ("report" if name in ("graft_apply", "graft_trainer_graft_report")
+                else name.split("_")[1])
+        destroy = getattr(library, f"graft_{made}_destroy")
+        destroy.argtypes, destroy.restype = [c.c_void_p], None
+        destroy(c.cast(out, c.POINTER(c.c_void_p))[0])
+
     def call(arguments: list) -> None:
         del keep[200:]
         came = function(*arguments)
         if result is c.c_int and name not in ("graft_version",):
             if came == 0:
                 counts["ok"] += 1
+                end(arguments[-1])
             else:
                 counts["error"] += 1
                 assert 1 <= came <= 10, (came, arguments)
