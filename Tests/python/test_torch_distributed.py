@@ -92,6 +92,16 @@ def test_ranks_that_disagree(tmp_path: Path) -> None:
         assert_equal(state, modules[rank])
 
 
+def test_wrapped_and_sharded(tmp_path: Path) -> None:
+    modules = [network(rank) for rank in range(2)]
+    graft.torch.Grafter(modules).step()
+    for rank, (state, refusals) in enumerate(run(torch_ring.wrapped, tmp_path, 2)):
+        assert_equal(state, modules[rank])
+        assert len(refusals) == 2
+        assert refusals[0].startswith("1.weight is sharded (DTensor)")
+        assert "sharded" in refusals[1]
+
+
 def test_arguments() -> None:
     module = nn.Linear(3, 2)
     with pytest.raises(graft.InvalidArgumentError, match="init_process_group"):

@@ -203,6 +203,54 @@ def test_a_slow_pull_that_rounds_to_nothing_says_so() -> None:
         grafter_of(pair, weighting=0.99, backend="torch").step()  # equal by now
 
 
+def test_torch_takes_no_weights_through_host_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What leaves the device are counts, ranges and norms: at most a number a filter or bin."""
+    largest = 0
+
+    class Watch(torch.overrides.TorchFunctionMode):
+        def __torch_function__(self, func, types, args=(), kwargs=None):
+            nonlocal largest
+            if func.__name__ in (
+                "cpu", "numpy", "tolist", "item", "__array__", "__float__", "__int__", "__bool__",
+                "__index__", "untyped_storage", "data_ptr",
+            ) and isinstance(args[0], torch.Tensor):
+                largest = max(largest, args[0].numel() if func.__name__ != "data_ptr" else 0)
+            return func(*args, **(kwargs or {}))
+
+    modules = networks(lambda: nn.Conv2d(20, 30, 3), 3)
+    grafter = grafter_of(modules, backend="torch")
+    monkeypatch.setattr("graft._method.graft", lambda *_, **__: pytest.fail("the library"))
+    monkeypatch.setattr("graft._method.entropy", lambda *_, **__: pytest.fail("the library"))
+    with Watch():
+        grafter.step()
+    assert 10 <= largest <= 30
+
+
+def test_memory_beside_the_networks() -> None:
+    """At most twice the largest layer times K, whatever computes."""
+    code = """
+import resource, sys, torch
+import graft.torch
+torch.set_num_threads(1)
+def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+layers = lambda: torch.nn.Sequential(*[torch.nn.Linear(2048, 2048, bias=False) for _ in range(6)])
+small = [torch.nn.Linear(8, 8) for _ in range(2)]
+big = [layers(), layers()]
+for one in big:
+    for p in one.parameters(): p.data += 0.0
+graft.torch.Grafter(small, backend=sys.argv[1]).step()
+grafter = graft.torch.Grafter(big, backend=sys.argv[1])
+before = peak()
+grafter.step()
+print(peak() - before)
+"""
+    for backend in BACKENDS:
+        output = subprocess.run(
+            [sys.executable, "-c", code, backend], check=True, env=environment(),
+            capture_output=True, text=True).stdout
+        assert int(output) <= 2 * 2 * 2048 * 2048 * 4, backend
+
+
 def test_in_place_without_a_copy() -> None:
     modules = networks(Residual, 2)
     places = [tensor.data_ptr() for module in modules for tensor in module.state_dict().values()]

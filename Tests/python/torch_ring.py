@@ -17,6 +17,9 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+import torch.distributed.device_mesh
+import torch.distributed.fsdp
+import torch.distributed.tensor.parallel
 from torch import nn
 
 import graft
@@ -213,6 +216,30 @@ def refuses(folder: Path, rank: int, count: int) -> Any:
     attempt(mean, module)
     dist.destroy_process_group()
     return errors, module.state_dict()
+
+
+def wrapped(folder: Path, rank: int, count: int) -> Any:
+    """Data-parallel wrappers graft; what is sharded is refused by name."""
+    join(folder, "group", rank, count)
+    groups = [dist.new_group([one]) for one in range(count)]
+    module = network(rank).to(memory_format=torch.contiguous_format)
+    parallel = nn.parallel.DistributedDataParallel(module, process_group=groups[rank])
+    graft.torch.Grafter(parallel, process_group=dist.group.WORLD).step()
+    state = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+
+    refusals = []
+    mesh = dist.device_mesh.init_device_mesh("cpu", (count,))
+    sharded = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+    dist.tensor.parallel.parallelize_module(
+        sharded, mesh, {"1": dist.tensor.parallel.ColwiseParallel()})
+    fully = dist.fsdp.fully_shard(nn.Linear(4, 4), mesh=mesh)
+    for one in (sharded, fully):
+        try:
+            graft.torch.plan(one)
+        except graft.UnsupportedError as error:
+            refusals.append(str(error))
+    dist.destroy_process_group()
+    return state, refusals
 
 
 KILLED, STOPPED = int(signal.SIGKILL), int(signal.SIGSTOP)

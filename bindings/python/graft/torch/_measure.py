@@ -15,8 +15,11 @@ from torch import Tensor
 
 from .. import _method
 
-#: Elements that are worked on at once: what bounds the memory beside the networks.
-CHUNK = 1 << 20
+
+def chunk(tensor: Tensor) -> int:
+    """Elements that are worked on at once: what bounds the memory beside the networks. Other
+    devices want fewer and larger steps."""
+    return 1 << 18 if tensor.device.type == "cpu" else 1 << 22
 
 
 @dataclass(frozen=True)
@@ -64,13 +67,13 @@ def is_finite(tensor: Tensor) -> bool:
 
 
 def flat_chunks(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """Views of the tensors, which have one shape, piece by piece; each piece at most `CHUNK` long
+    """Views of the tensors, which have one shape, piece by piece; each piece at most `chunk` long
     where memory allows to see it so."""
     order = sorted(range(tensors[0].dim()), key=lambda axis: -tensors[0].stride(axis))
     turned = [tensor.permute(order) for tensor in tensors]
     if all(tensor.is_contiguous() for tensor in turned):
-        yield from zip(*(tensor.reshape(-1).split(CHUNK) for tensor in turned))
-    elif tensors[0].numel() <= CHUNK or tensors[0].dim() == 0:
+        yield from zip(*(tensor.reshape(-1).split(chunk(tensor)) for tensor in turned))
+    elif tensors[0].numel() <= chunk(tensors[0]) or tensors[0].dim() == 0:
         yield tensors
     else:
         for pieces in zip(*(tensor.unbind(0) for tensor in tensors)):
@@ -136,7 +139,7 @@ def _norms(tensor: Tensor, axis: int) -> np.ndarray:
         tensor = tensor.reshape(1)
     filters = tensor.shape[axis]
     others = [dimension for dimension in range(tensor.dim()) if dimension != axis]
-    group = max(1, CHUNK * filters // tensor.numel())
+    group = max(1, chunk(tensor) * filters // tensor.numel())
     norms = []
     for first in range(0, filters, group):
         part = tensor.detach().narrow(axis, first, min(group, filters - first))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Any
@@ -43,6 +43,7 @@ class Plan(_plan.Plan):
         self, items: list[Item], places: dict[int, Place], method: str, notes: tuple[str, ...] = ()
     ) -> None:
         super().__init__({item.name: _stand_in(item.tensor) for item in items})
+        self._entries: tuple[_plan.PlanEntry, ...] | None = None
         self.method = method
         self.notes = notes
         self.tied = {
@@ -72,10 +73,16 @@ class Plan(_plan.Plan):
         entry = super().__getitem__(key)
         return replace(entry, rule=self._rules[entry.index])
 
+    def __iter__(self) -> Iterator[_plan.PlanEntry]:
+        if self._entries is None:  # read at every graft, and seldom changed
+            self._entries = tuple(super().__iter__())
+        return iter(self._entries)
+
     def set(
         self, tensor: str | int, role: str, feeder: str | int | None = None, filter_axis: int = 0
     ) -> None:
         super().set(tensor, role, feeder, filter_axis)
+        self._entries = None
         self._rules[self._find(tensor)] = "given"
 
     set.__doc__ = _plan.Plan.set.__doc__
