@@ -3,8 +3,9 @@
  * Filters are taken in panels of 32 (the last one of a group may be 16), zero-padded, so that a
  * panel's weights lie as [k][panel width]. k counts an output pixel's inputs in runs: a run is
  * contiguous in the padded rows that a tile has copied, kernel_width * channels long (for a dilated
- * kernel one run a tap, channels long). Results never depend on a processor's vector width or on the
- * number of threads: both only decide how many lanes and tiles are worked on at once. */
+ * kernel one run a tap, channels long). Results never depend on the number of threads, which only
+ * decides how many tiles are worked on at once. Between instruction sets they differ by rounding:
+ * AVX-512 adds in another order where that loads less, and the baseline has no fused products. */
 #ifndef GRAFT_CONVOLUTION_PLAN_H
 #define GRAFT_CONVOLUTION_PLAN_H
 

@@ -236,6 +236,38 @@ INLINE int64_t micro_some(const micro_job *job, int64_t lanes, int64_t left,
 #undef RUN
 }
 
+#if LANES == 16
+/* Sixteen neighbouring pixels of a row and one vector of filters, for a kernel three wide that moves
+ * by one pixel: an input that has been broadcast serves three pixels. A quad of one vector would load
+ * a number for every product, and the loads would be what it waits for. */
+#define ROW_PIXELS 16
+static void micro_row(const micro_job *job, const float *in, float *out) {
+  vf sums[ROW_PIXELS];
+  int64_t step = job->in_step, channels = step, width = job->width;
+  UNROLL for (int p = 0; p < ROW_PIXELS; ++p) {
+    sums[p] = job->init != NULL ? load(job->init) : splat(0);
+    if (job->accumulate) sums[p] += load(out + p * job->out_step);
+  }
+  const float *weights = job->weights;
+  for (int64_t run = 0; run < job->runs->count; ++run) {
+    const float *base[5];
+    UNROLL for (int q = 0; q < 5; ++q) base[q] = in + job->runs->offset[run] + 4 * q * step;
+    for (int64_t c = 0; c < channels; ++c) {
+      vf w[3];
+      UNROLL for (int k = 0; k < 3; ++k) w[k] = load(weights + (k * channels + c) * width);
+      UNROLL for (int p = 0; p < ROW_PIXELS + 2; ++p) {
+        vf x = splat(base[p / 4][(p % 4) * step]);
+        UNROLL for (int k = 0; k < 3; ++k)
+          if (p >= k && p - k < ROW_PIXELS) sums[p - k] += x * w[k];
+      }
+      UNROLL for (int q = 0; q < 5; ++q) base[q] += 1;
+    }
+    weights += 3 * channels * width;
+  }
+  UNROLL for (int p = 0; p < ROW_PIXELS; ++p) store(out + p * job->out_step, sums[p]);
+}
+#endif
+
 /* A grid of output pixels, rows x columns, computed for all panels of a group.
  * in: base of the pixel (0, 0); in_row: floats to the base of the pixel below it.
  * out: the pixel (0, 0), at the group's first channel; channels: of the group's output. */
@@ -260,7 +292,14 @@ static void grid(const gk_runs *runs, const float *weights, const float *bias, i
       float *outs[MAX_QUADS];
       int64_t waiting = 0;
       for (int64_t y = 0; y < rows; ++y) {
-        for (int64_t x = 0; x < columns; x += 4) {
+        int64_t x = 0;
+#if LANES == 16
+        if (block == 16 && live == 16 && runs->length == 3 * in_step && k <= TERMS)
+          for (; x + ROW_PIXELS <= columns; x += ROW_PIXELS)
+            micro_row(&job, in + y * in_row + x * in_step,
+                      out + y * out_row + x * out_step + first);
+#endif
+        for (; x < columns; x += 4) {
           const float *base = in + y * in_row + x * in_step;
           float *to = out + y * out_row + x * out_step + first;
           if (live == block && x + 4 <= columns) {
@@ -409,6 +448,42 @@ WEIGHT_MICRO(1, 8)
 WEIGHT_MICRO(1, 1)
 #endif
 
+#if LANES == 16
+/* The same trick for the weights: a kernel three wide, eight channels, one vector of filters. An input
+ * that has been broadcast meets the gradients of three pixels, which stay in registers. */
+static void weights_row(const float *x, int64_t x_row, const float *d, int64_t d_row, int64_t d_step,
+                        int64_t channels, int64_t rows, int64_t columns, float *to, int64_t width) {
+  vf sums[3][8];
+  UNROLL for (int k = 0; k < 3; ++k)
+    UNROLL for (int c = 0; c < 8; ++c) sums[k][c] = splat(0);
+  for (int64_t r = 0; r < rows; ++r) {
+    const float *xs = x + r * x_row, *ds = d + r * d_row;
+    vf before = splat(0), last = splat(0);
+    for (int64_t p = 0; p < columns; ++p, xs += channels, ds += d_step) {
+      vf here = load(ds);
+      UNROLL for (int c = 0; c < 8; ++c) {
+        vf value = splat(xs[c]);
+        sums[0][c] += value * here;
+        sums[1][c] += value * last;
+        sums[2][c] += value * before;
+      }
+      before = last, last = here;
+    }
+    UNROLL for (int c = 0; c < 8; ++c) {
+      vf value = splat(xs[c]);
+      sums[1][c] += value * last;
+      sums[2][c] += value * before;
+      sums[2][c] += splat(xs[channels + c]) * last;
+    }
+  }
+  UNROLL for (int k = 0; k < 3; ++k)
+    UNROLL for (int c = 0; c < 8; ++c) {
+      float *at = to + (k * channels + c) * width;
+      store(at, load(at) + sums[k][c]);
+    }
+}
+#endif
+
 /* Adds a band's share of the weights' gradient of one group. x: copied rows; d: the gradient. */
 static void weight_band(const gk_convolution *s, const gk_runs *runs, const float *x, const float *d,
                         int64_t d_row, int64_t rows, float *partial) {
@@ -430,6 +505,10 @@ static void weight_band(const gk_convolution *s, const gk_runs *runs, const floa
 #if LANES == 16
         if (block == 32) {
           WEIGHTS(2, 12) WEIGHTS(2, 4) WEIGHTS(2, 1)
+        } else if (length == 3 * channels && x_step == channels && channels % 8 == 0) {
+          for (int64_t c = 0; c < channels; c += 8)
+            weights_row(xs + c, x_row, ds, d_row, filters, channels, rows, columns, to + c * width,
+                        width);
         } else {
           WEIGHTS(1, 24) WEIGHTS(1, 8) WEIGHTS(1, 1)
         }
