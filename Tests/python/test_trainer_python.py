@@ -96,7 +96,9 @@ def test_the_last_record_is_what_evaluation_says(digits):
 
 def test_without_a_test_set_its_figures_are_nan(digits):
     trainer = graft.Trainer(networks(1), digits[0], epochs=1, batch_size=64)
-    record = trainer.run().last()
+    history = trainer.run()
+    assert "nan" not in history.table()
+    record = history.last()
     assert math.isnan(record.test_loss) and math.isnan(record.test_accuracy)
     assert record.train_loss > 0
 

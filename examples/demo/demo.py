@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import textwrap
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -86,7 +87,7 @@ def compare(settings: Settings, picture: Path) -> int:
     names = {arm.key: arm.name for arm in ARMS}
     print(
         f"{settings.title}: {settings.train.count} images to train on, {settings.test.count} to "
-        f"test; ResNet-{settings.depth}, {settings.base_filters} filters first; batch "
+        f"test\nResNet-{settings.depth}, {settings.base_filters} filters first; batch "
         f"{settings.batch_size}, learning rate {settings.learning_rate:g} (cosine), weight decay "
         f"{settings.weight_decay:g}\n{settings.epochs} epochs are {settings.steps} steps: a filter "
         f"without gradient shrinks to {settings.shrinkage:.0e} of its norm\n", flush=True)
@@ -105,11 +106,12 @@ def compare(settings: Settings, picture: Path) -> int:
                 f"seed {seed}  {arm.name:20} {result.accuracy[-1]:6.2f} %   {invalid:3d} invalid "
                 f"filters   {result.seconds:6.1f} s", settings.steps)
     print(f"\n{table(results, names, settings.threshold)}\n")
-    print("\n".join(verdicts(results, names)))
+    sentences = verdicts(results, names)
     if all(result.identical for result in results):
-        print(
+        sentences.append(
             "The two networks of an arm are one after the last graft, bit for bit: what is left to "
             "run costs what the baseline costs.")
+    print("\n".join(textwrap.fill(sentence, 98, subsequent_indent="  ") for sentence in sentences))
     seeds = f"{settings.seeds} seeds" if settings.seeds > 1 else "1 seed"
     draw(
         picture, results, names, settings.threshold,

@@ -42,11 +42,11 @@ class Display:
         steps = (progress.epoch - 1) * progress.steps + progress.step
         done = (self._done + steps * self._cost) / self._work
         left = (now - self._start) * (1 - done) / max(done, 1e-9)
-        filled = round(24 * done)
+        filled = round(12 * done)
         line = (
-            f"{'█' * filled}{'░' * (24 - filled)} {100 * done:3.0f} %  {clock(left)} left  "
-            f"{self._title}, epoch {progress.epoch}/{progress.epochs}, "
-            f"loss {progress.loss:.3f}, {progress.images_per_second:,.0f} images/s")
+            f"{'█' * filled}{'░' * (12 - filled)} {100 * done:2.0f} %, {clock(left)} left, "
+            f"{progress.images_per_second:6,.0f} images/s   {self._title}, "
+            f"epoch {progress.epoch}/{progress.epochs}, loss {progress.loss:.3f}")
         self._write(line)
 
     def end(self, line: str, steps: int) -> None:

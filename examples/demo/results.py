@@ -70,8 +70,8 @@ def table(results: list[Result], names: dict[str, str], threshold: float) -> str
             f"    {invalid_norm:>8}   {seconds:8.1f}")
     filters = len(results[0].all_norms)
     note = (
-        f"Means over {seeds} seeds, ± one standard deviation; {filters} filters a network, invalid"
-        f" under an l1 norm of {threshold:g}.\n"
+        f"Means over {seeds} seeds, ± one standard deviation; {filters} filters a network,"
+        f" invalid under l1 norm {threshold:g}.\n"
         "* valid and invalid as the baseline of the same seed ended (the paper's cultivation"
         " table).")
     if seeds == 1:

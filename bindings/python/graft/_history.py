@@ -98,11 +98,13 @@ class History(Sequence[EpochRecord]):
         lines = [
             "epoch  net      lr  train loss     acc  test loss     acc  when      graft  seconds"]
         for one in self:
+            tested = f"{one.test_loss:9.4f}  {100 * one.test_accuracy:5.2f}%  {one.evaluated:<8}"
+            if math.isnan(one.test_loss):
+                tested = f"{'-':>9}  {'-':>6}  {'-':<8}"
             lines.append(
                 f"{one.epoch:5d}  {one.network:3d}  {one.learning_rate:6.4f}  "
-                f"{one.train_loss:10.4f}  {100 * one.train_accuracy:5.2f}%  "
-                f"{one.test_loss:9.4f}  {100 * one.test_accuracy:5.2f}%  "
-                f"{one.evaluated:<8}  {'yes' if one.grafted else 'no':<5}  {one.seconds:7.2f}")
+                f"{one.train_loss:10.4f}  {100 * one.train_accuracy:5.2f}%  {tested}  "
+                f"{'yes' if one.grafted else 'no':<5}  {one.seconds:7.2f}")
         return "\n".join(lines)
 
     def __repr__(self) -> str:
