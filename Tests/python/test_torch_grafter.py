@@ -315,7 +315,7 @@ def test_state_dict() -> None:
 def test_other_sources(source: object, expected: list[list[float]]) -> None:
     modules = networks(lambda: nn.Linear(4, 3), 3)
     before = [module.weight.detach().double().clone() for module in modules]
-    grafter_of(modules, source=source, weighting=0.25, backend="torch").step()
+    grafter_of(modules, source=source, weighting=0.25).step()
     for module, own, weights in zip(modules, before, expected):
         mixed = 0.25 * own + 0.75 * sum(w * b for w, b in zip(weights, before))
         torch.testing.assert_close(module.weight.double(), mixed, rtol=1e-6, atol=1e-7)

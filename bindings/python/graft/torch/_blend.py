@@ -98,10 +98,11 @@ def mix(
 
 def _sum(pieces: Sequence[Tensor], row: Row, device: torch.device) -> Tensor:
     values = [pieces[network].to(device) for network, _ in row.terms]
-    total: Tensor | None = None
-    for value, (_, weight) in zip(values, row.terms):
-        product = value.to(torch.float64) * weight
-        total = product if total is None else total.add_(product)
+    products = (
+        value.to(torch.float64) * weight for value, (_, weight) in zip(values, row.terms))
+    total = next(products)
+    for product in products:
+        total.add_(product)
     kind = values[0].dtype
     if kind == torch.float64:  # products are not exact here: equal weights stay what they are
         same = torch.ones_like(values[0], dtype=torch.bool)

@@ -76,25 +76,24 @@ class DistillationLoss(nn.Module):
         """
         given = [teachers] if isinstance(teachers, Tensor) else list(teachers)
         _check(student_logits, given, labels, self.label_weight)
-        z = _precise(student_logits)
-        loss = z.new_zeros(())
-        if self.label_weight > 0:
-            loss = loss + self.label_weight * functional.cross_entropy(_spread(z, 1.0), labels)
+        z = _shifted(student_logits, self.temperature)
+        loss = 0 * z[0, 0]
+        if self.label_weight > 0 and labels is not None:
+            loss = loss + self.label_weight * functional.cross_entropy(z, labels)
         if given and self.distillation_weight > 0:
             scale = self.distillation_weight * self.temperature**2
             loss = loss + scale * self._divergence(z, given)
-        if not loss.requires_grad and student_logits.requires_grad and torch.is_grad_enabled():
-            loss = loss + 0 * z.sum()
         return loss
 
     def _divergence(self, z: Tensor, teachers: list[Tensor]) -> Tensor:
-        """KL(p_T || softmax(z / T)), the mean over the batch."""
+        """KL(p_T || softmax(z / T)), the mean over the batch; z as `_shifted` leaves it."""
         with torch.no_grad():
             log_p = torch.stack([
-                functional.log_softmax(_spread(_precise(teacher).to(z.dtype), self.temperature), 1)
+                functional.log_softmax(
+                    _shifted(teacher, self.temperature).to(z.dtype) / self.temperature, 1)
                 for teacher in teachers])
             log_p = log_p.logsumexp(0) - math.log(len(teachers)) if len(teachers) > 1 else log_p[0]
-        log_q = functional.log_softmax(_spread(z, self.temperature), 1)
+        log_q = functional.log_softmax(z / self.temperature, 1)
         # All logarithms are finite, so that what has no share adds 0.
         return (log_p.exp() * (log_p - log_q)).sum(1).mean()
 
@@ -140,10 +139,11 @@ def _precise(logits: Tensor) -> Tensor:
     return logits if logits.dtype == torch.float64 else logits.float()
 
 
-def _spread(z: Tensor, temperature: float) -> Tensor:
-    """z / T less its row's maximum: the softmax is the same and cannot overflow. What lies further
-    below than float32 can tell is cut off; its share is 0 either way."""
-    return ((z - z.detach().amax(1, keepdim=True)).clamp(min=-1e30) / temperature).clamp(min=-1e30)
+def _shifted(logits: Tensor, temperature: float) -> Tensor:
+    """Logits less their row's maximum: the softmax is the same and cannot overflow, at
+    `temperature` neither. What lies so far below that its share is 0 is cut off."""
+    logits = _precise(logits)
+    return (logits - logits.detach().amax(1, keepdim=True)).clamp(min=-1e30 * min(temperature, 1))
 
 
 def _check(

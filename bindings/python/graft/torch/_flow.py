@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from ._inventory import Item
-from ._kinds import declares_linear, kind_of
+from ._kinds import Kind, declares_linear, kind_of
 
 CONVOLUTIONS = {
     "conv1d", "conv2d", "conv3d", "convolution", "conv_transpose1d", "conv_transpose2d",
@@ -211,7 +211,7 @@ class Flow:
 
     def _known_layers(self, module: nn.Module, data: Value) -> int | None:
         """Places all tensors of a module that has weights; returns the layer that runs last."""
-        kind = kind_of(module)
+        kind = kind_of(module) or Kind("")
         own = self._own.get(id(module), {})
         layer = None
         for attribute, axis in kind.weights.items():
@@ -240,7 +240,8 @@ class Flow:
     def _join(self, values: Iterable[Value]) -> Value:
         """Several values come together: the layer run last leads; parameters that have waited for a
         layer follow it."""
-        last, waiting, moved = NOTHING, frozenset(), False
+        last, moved = NOTHING, False
+        waiting: frozenset[int] = frozenset()
         for value in values:
             waiting |= value.waiting
             moved = moved or value.moved

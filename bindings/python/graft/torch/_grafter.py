@@ -100,8 +100,8 @@ class Grafter:
     ) -> None:
         self._models = _checked_models(models, process_group is not None)
         self._settings = _settings(source, weighting, a, c, bins, options)
-        self._period = {"start": start, "every": every, "stop": stop}
-        _method.is_due(1, **self._period)
+        self._period = (start, every, stop)
+        _method.is_due(1, *self._period)
         if backend not in _BACKENDS:
             raise InvalidArgumentError(
                 f"backend is {backend!r}; allowed are {', '.join(map(repr, _BACKENDS))}")
@@ -160,7 +160,7 @@ class Grafter:
             Nothing has changed then, and the call does not count.
         """
         report = None
-        if _method.is_due(self._steps + 1, **self._period):
+        if _method.is_due(self._steps + 1, *self._period):
             report = self._graft(dry_run=False)
             self._grafts += 1
         self._steps += 1
@@ -214,13 +214,19 @@ class Grafter:
         on_cpu = all(
             network[task.entry.index].device.type == "cpu"
             for network in networks for task in tasks)
-        if self._backend == "library" or (self._backend == "auto" and on_cpu):
+        if self._backend == "library" or (
+                self._backend == "auto" and on_cpu and self._library_knows_source()):
             try:
                 return self._graft_with_library(tasks, networks, dry_run)
             except UnsupportedError:
                 if self._backend == "library":
                     raise
         return graft_with_torch(tasks, networks, self._settings, self._grafts, dry_run)
+
+    def _library_knows_source(self) -> bool:
+        source = self._settings.source
+        return isinstance(source, str) and (
+            source in _method._SOURCES or source not in ("exponential", "mean"))
 
     def _graft_with_library(
         self, tasks: Sequence[Task], networks: list[list[Tensor]], dry_run: bool
@@ -229,13 +235,15 @@ class Grafter:
         described = [
             {entry.name: _unread(tensor) if entry.role == "leave" else tensor
              for entry, tensor in zip(self._plan, network)} for network in networks]
+        source: Any = settings.source
         report = _method.graft(
-            described, self._plan, settings.source, settings.weighting, settings.a, settings.c,
+            described, self._plan, source, settings.weighting, settings.a, settings.c,
             settings.bins, threshold=settings.threshold, compatibility=settings.compatibility,
             dry_run=dry_run, **settings.others)
         if not dry_run:  # autograd learns of what it did not see
-            torch.autograd.graph.increment_version(
-                [network[task.entry.index] for network in networks for task in tasks])
+            for network in networks:
+                for task in tasks:
+                    torch.autograd.graph.increment_version(network[task.entry.index])
         return report
 
     def _zeros(

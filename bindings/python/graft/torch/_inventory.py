@@ -38,6 +38,11 @@ class Item:
     alias_of: int | None
 
 
+def is_uninitialised(tensor: torch.Tensor) -> bool:
+    """Whether a lazy module has not given a tensor its shape yet."""
+    return isinstance(tensor, (nn.UninitializedParameter, nn.UninitializedBuffer))
+
+
 def inner(module: nn.Module) -> nn.Module:
     """The module inside wrappers that only change how it runs."""
     while True:
@@ -92,7 +97,7 @@ def inventory(module: nn.Module) -> list[Item]:
 
 def _identity(tensor: torch.Tensor) -> tuple[object, ...]:
     """Equal for tensors that are the same memory seen the same way."""
-    if isinstance(tensor, nn.parameter.UninitializedTensorMixin):
+    if is_uninitialised(tensor):
         return (id(tensor),)
     if type(tensor.data) is torch.Tensor and tensor.layout == torch.strided:
         if tensor.device.type != "meta" and not tensor.is_quantized and tensor.numel() > 0:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from torch import nn
@@ -26,8 +27,8 @@ class Kind:
     """
 
     rule: str
-    weights: dict[str, int] = field(default_factory=dict)
-    followers: dict[str, str | None] = field(default_factory=dict)
+    weights: Mapping[str, int] = field(default_factory=dict)
+    followers: Mapping[str, str | None] = field(default_factory=dict)
 
 
 _NORMS = {"weight": None, "bias": None, "running_mean": None, "running_var": None}
@@ -71,9 +72,9 @@ def _recurrent(module: nn.Module) -> Kind:
     weights: dict[str, int] = {}
     followers: dict[str, str | None] = {}
     for group in groups:
-        own = [name for name in group if module._parameters.get(name) is not None]
-        matrices = [name for name in own if module._parameters[name].dim() == 2]
-        vectors = [name for name in own if name not in matrices]
+        own = {name: module._parameters.get(name) for name in group}
+        matrices = [name for name, value in own.items() if value is not None and value.dim() == 2]
+        vectors = [name for name, value in own.items() if value is not None and value.dim() == 1]
         weights.update(dict.fromkeys(matrices, 0))
         followers.update(zip(vectors, matrices))
     return Kind("recurrent", weights, followers)

@@ -69,7 +69,8 @@ def is_finite(tensor: Tensor) -> bool:
 def flat_chunks(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
     """Views of the tensors, which have one shape, piece by piece; each piece at most `chunk` long
     where memory allows to see it so."""
-    order = sorted(range(tensors[0].dim()), key=lambda axis: -tensors[0].stride(axis))
+    strides = tensors[0].stride()
+    order = sorted(range(len(strides)), key=lambda axis: -strides[axis])
     turned = [tensor.permute(order) for tensor in tensors]
     if all(tensor.is_contiguous() for tensor in turned):
         yield from zip(*(tensor.reshape(-1).split(chunk(tensor)) for tensor in turned))
@@ -112,12 +113,12 @@ def _edges(low: float, high: float, bins: int, compatibility: bool, double: bool
 
 def _entropy(counts: list[int], total: int, compatibility: bool) -> float:
     if compatibility:
-        result = np.float32(0)
+        published = np.float32(0)
         for count in counts:
-            p = np.float32(count) / np.float32(total)
-            if p != 0:
-                result -= p * np.float32(_logf()(p))
-        return float(result)
+            share = np.float32(count) / np.float32(total)
+            if share != 0:
+                published = published - share * np.float32(_logf()(share))
+        return float(published)
     entropy = 0.0
     for count in counts:
         if count:

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrize, prune
 
-from ._inventory import Item, walk
+from ._inventory import Item, is_uninitialised, walk
 
 _REAL = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
@@ -14,12 +14,12 @@ _REAL = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 def tensor_obstacle(item: Item) -> str | None:
     """Why a tensor cannot be grafted; None where it can."""
     tensor = item.tensor
-    if isinstance(tensor, nn.parameter.UninitializedTensorMixin):
+    if is_uninitialised(tensor):
         return "has no shape yet (a lazy module): run a forward pass first"
     if isinstance(item.owner, parametrize.ParametrizationList):
-        kinds = ", ".join(type(one).__name__ for one in item.owner)
+        by = ", ".join(type(one).__name__ for one in item.owner)
         return (
-            f"belongs to a parametrized weight ({kinds}): call "
+            f"belongs to a parametrized weight ({by}): call "
             "torch.nn.utils.parametrize.remove_parametrizations first")
     hook = _weight_hook(item)
     if hook is not None:

@@ -77,7 +77,7 @@ def tasks_of(plan: _plan.Plan, tied: dict[str, str]) -> list[Task]:
     """What of a plan is grafted; a tied tensor once."""
     names = {entry.name: entry.index for entry in plan}
     return [
-        Task(entry, names[entry.feeder] if entry.role == "follows" else
+        Task(entry, names[entry.feeder] if entry.feeder is not None else
              entry.index if entry.role == "layer" else None)
         for entry in plan if entry.role != "leave" and entry.name not in tied]
 

@@ -14,7 +14,7 @@ from torch import nn
 from .. import _plan
 from .._errors import InvalidArgumentError, UnsupportedError
 from ._flow import Flow, Place
-from ._inventory import Item, inner, inventory
+from ._inventory import Item, inner, inventory, is_uninitialised
 from ._kinds import kind_of
 from ._obstacles import module_obstacles, tensor_obstacle
 from ._trace import follow_order, run_hooked, trace_symbolically
@@ -61,9 +61,10 @@ class Plan(_plan.Plan):
                 if place.axis:
                     super().set(index, "layer", filter_axis=place.axis)
             elif place.role == "tied":
-                original = places[place.feeder]
+                first = items[index].alias_of or 0
+                original = places[first]
                 if original.role == "layer":
-                    super().set(index, "follows", place.feeder)
+                    super().set(index, "follows", first)
                 else:
                     super().set(index, original.role, original.feeder)
             else:
@@ -97,7 +98,7 @@ class Plan(_plan.Plan):
 
 def _stand_in(tensor: torch.Tensor) -> np.ndarray:
     """What a plan looks at, without memory: rank and whether these are integers."""
-    shape = () if isinstance(tensor, nn.parameter.UninitializedTensorMixin) else tensor.shape
+    shape = () if is_uninitialised(tensor) else tensor.shape
     kind = np.float32 if tensor.is_floating_point() else np.int64
     return np.broadcast_to(np.zeros((), kind), tuple(shape))
 
@@ -271,26 +272,26 @@ def _leave_out(
         for index, place in original.items():
             if place.role == "follows" and (place.weight is not None) == biases:
                 if index not in gone and place.feeder in gone:
-                    places[index] = _without_leader(index, place, places, gone, selection)
+                    places[index] = _without_leader(
+                        index, place, places, gone[place.feeder], selection)
 
 
 def _without_leader(
-    index: int, place: Place, places: dict[int, Place], gone: dict[int, str],
-    selection: _Selection
+    index: int, place: Place, places: dict[int, Place], reason: str, selection: _Selection
 ) -> Place:
+    """`reason` is why the leader is left alone."""
     if place.rule == "classifier":
         return Place("layer", "linear")
     if place.weight is not None and places[place.weight].role == "layer":
         return Place("follows", "bias", place.weight, weight=place.weight)
-    if selection.included is not None and index in selection.included:
+    named = selection.included is not None and index in selection.included
+    if named or reason == "frozen":
         return Place("half", "no layer")
-    if gone[place.feeder] == "frozen":
-        return Place("half", "no layer")
-    return Place("leave", gone[place.feeder])
+    return Place("leave", reason)
 
 
 def _is_empty(tensor: torch.Tensor) -> bool:
-    return not isinstance(tensor, nn.parameter.UninitializedTensorMixin) and tensor.numel() == 0
+    return not is_uninitialised(tensor) and tensor.numel() == 0
 
 
 def _is_frozen(items: list[Item], index: int, leader: int | None) -> bool:

@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakIdKeyDictionary
 
 from ._flow import NOTHING, Flow, Value
-from ._inventory import inner, walk
+from ._inventory import inner, is_uninitialised, walk
 from ._kinds import is_leaf, kind_of
 
 
@@ -98,12 +98,14 @@ class _Tracer(fx.Tracer):
 
 def run_hooked(module: nn.Module, example_inputs: Any, flow: Flow) -> None:
     """Steps from one forward pass on `example_inputs`, which leaves no trace in the module."""
+    args: tuple[Any, ...] = ()
+    kwargs: dict[str, Any] = {}
     if isinstance(example_inputs, dict):
-        args, kwargs = (), example_inputs
+        kwargs = example_inputs
     elif isinstance(example_inputs, (tuple, list)):
-        args, kwargs = tuple(example_inputs), {}
+        args = tuple(example_inputs)
     else:
-        args, kwargs = (example_inputs,), {}
+        args = (example_inputs,)
     watch = _Watch(flow)
     handles = []
     try:
@@ -186,8 +188,7 @@ def _untouched(module: nn.Module) -> Iterator[None]:
     modules = list(module.modules())
     buffers = [
         (buffer, buffer._version, buffer.clone()) for buffer in module.buffers()
-        if not isinstance(buffer, nn.parameter.UninitializedTensorMixin)
-        and not buffer.is_inference()]
+        if not is_uninitialised(buffer) and not buffer.is_inference()]
     before = [
         (one, dict(one.__dict__), [
             (one.__dict__[kind], dict(one.__dict__[kind])) for kind in
@@ -200,10 +201,10 @@ def _untouched(module: nn.Module) -> Iterator[None]:
             for name in set(one.__dict__) - set(attributes):
                 del one.__dict__[name]
             one.__dict__.update(attributes)
-            for current, kept in members:
-                if _changed(current, kept):
+            for current, kept_members in members:
+                if _changed(current, kept_members):
                     current.clear()
-                    current.update(kept)
+                    current.update(kept_members)
         with torch.no_grad():
             for buffer, version, kept in buffers:
                 if buffer._version != version:
