@@ -1,6 +1,7 @@
 /** @file
- * The networks of the paper, ready made, with the names and counts of the PyTorch models that people
- * know, so that weights are exchanged as they are (graft_network_save, graft_network_load).
+ * The networks of the paper, ready made, with the names and counts of the PyTorch models that
+ * people know, so that weights are exchanged as they are (graft_network_save,
+ * graft_network_load).
  */
 #ifndef GRAFT_ARCHITECTURES_H
 #define GRAFT_ARCHITECTURES_H

@@ -36,7 +36,8 @@ void graft_distillation_options_init(graft_distillation_options *options, size_t
  * the gradient is the same.) With no teacher the second term is 0.
  *
  * @param student logits z, batch x classes, GRAFT_FLOAT32 or GRAFT_FLOAT64, finite.
- * @param teachers `teacher_count` pointers to logits of the same shape and type; NULL if there are none.
+ * @param teachers `teacher_count` pointers to logits of the same shape and type; NULL if there are
+ * none.
  * @param teacher_count 0 to 64.
  * @param labels `batch` class numbers from 0; NULL only where label_weight is 0.
  * @param options NULL for the defaults.

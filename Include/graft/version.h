@@ -8,7 +8,7 @@
 extern "C" {
 #endif
 
-/** The version of this header. Within one major version a newer library runs every older program. */
+/** The version of this header. Within a major version a newer library runs older programs. */
 #define GRAFT_VERSION_MAJOR 0
 #define GRAFT_VERSION_MINOR 1
 #define GRAFT_VERSION_PATCH 0

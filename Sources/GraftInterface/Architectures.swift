@@ -128,7 +128,8 @@ private let wideResNetDefaults: graft_wide_resnet_options = {
   let wideResNet = WideResNet()
   return graft_wide_resnet_options(
     struct_size: MemoryLayout<graft_wide_resnet_options>.size,
-    depth: Int64(wideResNet.depth), widen: Int64(wideResNet.widen), classes: Int64(wideResNet.classes),
+    depth: Int64(wideResNet.depth), widen: Int64(wideResNet.widen),
+    classes: Int64(wideResNet.classes),
     channels: Int64(wideResNet.input.channels), height: Int64(wideResNet.input.height),
     width: Int64(wideResNet.input.width), seed: 0)
 }()
@@ -142,7 +143,8 @@ public func graft_wide_resnet_options_init(
 
 @implementation @_cdecl("graft_network_wide_resnet")
 public func graft_network_wide_resnet(
-  _ given: UnsafePointer<graft_wide_resnet_options>?, _ network: UnsafeMutablePointer<OpaquePointer?>?
+  _ given: UnsafePointer<graft_wide_resnet_options>?,
+  _ network: UnsafeMutablePointer<OpaquePointer?>?
 ) -> graft_status {
   status { () throws(GraftError) in
     let network = try required(network, "network")

@@ -53,7 +53,8 @@ func size(_ value: Int, _ name: String, in range: ClosedRange<Int>) throws(Graft
   guard range.contains(value) else {
     throw GraftError(
       .invalidArgument,
-      "\(name) is \(UInt(bitPattern: value)); allowed are \(range.lowerBound) to \(range.upperBound)")
+      "\(name) is \(UInt(bitPattern: value)); allowed are \(range.lowerBound) to \(range.upperBound)"
+    )
   }
   return value
 }
@@ -121,7 +122,8 @@ func tensor(_ pointer: UnsafePointer<graft_tensor>?, _ label: String) throws(Gra
     if !valid.isEmpty { name = valid }
   }
   guard let type = ElementType(rawValue: given.dtype.rawValue) else {
-    throw GraftError(.invalidArgument, "\(name): dtype \(given.dtype.rawValue) is not a graft_dtype")
+    throw GraftError(
+      .invalidArgument, "\(name): dtype \(given.dtype.rawValue) is not a graft_dtype")
   }
   let rank = try integer(given.rank, "\(name): rank", in: 0...Int(GRAFT_MAX_RANK))
   var shape: [Int] = []

@@ -44,10 +44,9 @@ void gk_convolution_forward(const gk_convolution *s, int threads, gk_view in, co
                             const float *bias, float *out, float *statistics, float *scratch) {
   gk_runs runs;
   gk_forward_runs(s, &runs);
-  gk_forward_job job = {s,          in,      packed,
-                        bias,       out,     statistics,
-                        scratch,    (int64_t)gk_convolution_scratch_size(s),
-                        gk_band(s), bands(s), &runs};
+  gk_forward_job job = {s,          in,         packed,  bias,
+                        out,        statistics, scratch, (int64_t)gk_convolution_scratch_size(s),
+                        gk_band(s), bands(s),   &runs};
   gk_parallel_for(threads, gk_convolution_tiles(s), gk_tiles_here()->convolution_forward, &job);
 }
 

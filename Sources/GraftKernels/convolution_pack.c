@@ -32,10 +32,12 @@ void gk_convolution_pack_backward(const gk_convolution *s, const float *weights,
   for (int64_t g = 0; g < s->groups; ++g) {
     for (int64_t py = 0; py < s->stride_height; ++py) {
       gk_axis_taps ty;
-      gk_phase_taps(s->kernel_height, s->stride_height, s->padding_height, s->dilation_height, py, &ty);
+      gk_phase_taps(s->kernel_height, s->stride_height, s->padding_height, s->dilation_height, py,
+                    &ty);
       for (int64_t px = 0; px < s->stride_width; ++px) {
         gk_axis_taps tx;
-        gk_phase_taps(s->kernel_width, s->stride_width, s->padding_width, s->dilation_width, px, &tx);
+        gk_phase_taps(s->kernel_width, s->stride_width, s->padding_width, s->dilation_width, px,
+                      &tx);
         for (int64_t lane = 0; lane < padded; lane += GK_PANEL) {
           int64_t width = gk_panel_width(lane, padded);
           for (int64_t y = 0; y < ty.count; ++y)

@@ -64,10 +64,10 @@ static inline void gk_forward_runs(const gk_convolution *s, gk_runs *runs) {
 }
 
 /* ---- backward to the input ----
- * Input pixel i gets its gradient from output pixels o with o * stride = i + padding - k * dilation.
- * For the pixels of one phase (i mod stride) that is a plain convolution over the output's gradient
- * with those taps k whose remainder fits; taps are taken in descending order, so that their offsets
- * ascend. */
+ * Input pixel i gets its gradient from output pixels o with o * stride = i + padding - k *
+ * dilation. For the pixels of one phase (i mod stride) that is a plain convolution over the
+ * output's gradient with those taps k whose remainder fits; taps are taken in descending order, so
+ * that their offsets ascend. */
 typedef struct gk_axis_taps {
   int64_t count;
   int64_t tap[GK_MAX_KERNEL];
@@ -85,7 +85,8 @@ static inline void gk_phase_taps(int64_t kernel, int64_t stride, int64_t padding
   }
 }
 
-/* Halo of the output's gradient on one axis: rows (columns) that are read before 0 and past the end. */
+/* Halo of the output's gradient on one axis: rows (columns) that are read before 0 and past the
+ * end. */
 static inline void gk_halo(int64_t in, int64_t out, int64_t kernel, int64_t stride, int64_t padding,
                            int64_t dilation, int64_t quads, int64_t *before, int64_t *after) {
   *before = *after = 0;

@@ -46,8 +46,13 @@ void gk_depthwise_pack(const gk_convolution *s, const float *weights, float *pac
 
 void gk_depthwise_forward(const gk_convolution *s, int threads, gk_view in, const float *packed,
                           const float *bias, float *out, float *statistics, float *scratch) {
-  gk_depthwise_job job = {.shape = s, .in = in, .packed = packed, .bias = bias, .out = out,
-                          .statistics = statistics, .scratch = scratch};
+  gk_depthwise_job job = {.shape = s,
+                          .in = in,
+                          .packed = packed,
+                          .bias = bias,
+                          .out = out,
+                          .statistics = statistics,
+                          .scratch = scratch};
   job.scratch_stride = (int64_t)gk_depthwise_scratch_size(s);
   job.band = gk_depthwise_rows(s);
   job.bands = gk_ceil_div(s->out_height, job.band);
@@ -58,9 +63,14 @@ void gk_depthwise_backward(const gk_convolution *s, int threads, gk_view in,
                            gk_gradient_view gradient, const float *packed, float *input_gradient,
                            int accumulate, float *weights_gradient, float *bias_gradient,
                            float *partial, float *scratch) {
-  gk_depthwise_job job = {.shape = s, .in = in, .gradient = gradient, .packed = packed,
-                          .input_gradient = input_gradient, .accumulate = accumulate,
-                          .want_bias = bias_gradient != NULL, .partial = partial,
+  gk_depthwise_job job = {.shape = s,
+                          .in = in,
+                          .gradient = gradient,
+                          .packed = packed,
+                          .input_gradient = input_gradient,
+                          .accumulate = accumulate,
+                          .want_bias = bias_gradient != NULL,
+                          .partial = partial,
                           .scratch = scratch};
   job.scratch_stride = (int64_t)gk_depthwise_scratch_size(s);
   job.band = gk_depthwise_rows(s);

@@ -26,8 +26,7 @@ static void zero_lanes(float *to, int64_t pixels, depthwise_block block) {
 
 /* Rows of a block of an image's input, padded with zeros. */
 static void depthwise_copy_rows(float *to, const gk_convolution *s, const gk_view *view,
-                                int64_t image, int64_t first, int64_t rows,
-                                depthwise_block block) {
+                                int64_t image, int64_t first, int64_t rows, depthwise_block block) {
   int64_t lanes = block.lanes, width = gk_depthwise_in_width(s), row = width * lanes;
   int64_t left = gk_min(s->padding_width, width);
   int64_t inside = gk_max(0, gk_min(s->width, width - left));
@@ -37,8 +36,7 @@ static void depthwise_copy_rows(float *to, const gk_convolution *s, const gk_vie
       zero(to, row);
       continue;
     }
-    const float *from =
-        view->x + (image * s->height + y) * s->width * s->channels + block.first;
+    const float *from = view->x + (image * s->height + y) * s->width * s->channels + block.first;
     zero(to, left * lanes);
     read_view(to + left * lanes, lanes, view, from, s->channels, inside, block.live, block.first);
     zero_lanes(to + left * lanes, inside, block);
@@ -75,19 +73,19 @@ typedef struct depthwise_taps {
   int64_t weight[GK_MAX_RUNS];
 } depthwise_taps;
 
-#define DEPTHWISE_ROW(T)                                                                          \
-  static void depthwise_row_##T(const depthwise_taps *taps, const float *weights, vf start,       \
-                                const float *in, int64_t in_step, float *out, int64_t out_step,   \
-                                int64_t columns, int accumulate) {                                \
-    vf w[T];                                                                                      \
-    const float *from[T];                                                                         \
-    UNROLL for (int t = 0; t < T; ++t) w[t] = load(weights + taps->weight[t]);                    \
-    UNROLL for (int t = 0; t < T; ++t) from[t] = in + taps->offset[t];                            \
-    for (int64_t x = 0; x < columns; ++x) {                                                       \
-      vf sum = accumulate ? load(out + x * out_step) : start;                                     \
-      UNROLL for (int t = 0; t < T; ++t) sum += load(from[t] + x * in_step) * w[t];               \
-      store(out + x * out_step, sum);                                                             \
-    }                                                                                             \
+#define DEPTHWISE_ROW(T)                                                                        \
+  static void depthwise_row_##T(const depthwise_taps *taps, const float *weights, vf start,     \
+                                const float *in, int64_t in_step, float *out, int64_t out_step, \
+                                int64_t columns, int accumulate) {                              \
+    vf w[T];                                                                                    \
+    const float *from[T];                                                                       \
+    UNROLL for (int t = 0; t < T; ++t) w[t] = load(weights + taps->weight[t]);                  \
+    UNROLL for (int t = 0; t < T; ++t) from[t] = in + taps->offset[t];                          \
+    for (int64_t x = 0; x < columns; ++x) {                                                     \
+      vf sum = accumulate ? load(out + x * out_step) : start;                                   \
+      UNROLL for (int t = 0; t < T; ++t) sum += load(from[t] + x * in_step) * w[t];             \
+      store(out + x * out_step, sum);                                                           \
+    }                                                                                           \
   }
 
 DEPTHWISE_ROW(1)
@@ -106,8 +104,8 @@ static void depthwise_row_any(const depthwise_taps *taps, const float *weights, 
   }
 }
 
-/* One row of `columns` pixels for all channels. The last, incomplete vector of an output that has no
- * lanes to spare goes through a copy, a pixel at a time. */
+/* One row of `columns` pixels for all channels. The last, incomplete vector of an output that has
+ * no lanes to spare goes through a copy, a pixel at a time. */
 static void depthwise_row(const depthwise_taps *taps, const float *weights, const float *bias,
                           const float *in, int64_t in_step, float *out, int64_t out_step,
                           int64_t columns, int64_t channels, int accumulate) {
@@ -119,14 +117,19 @@ static void depthwise_row(const depthwise_taps *taps, const float *weights, cons
     const float *w = weights + c, *from = in + c;
     if (live == LANES) {
       switch (taps->count) {
-#define ROW(T)                                                                                    \
-  depthwise_row_##T(taps, w, start, from, in_step, out + c, out_step, columns, accumulate);       \
+#define ROW(T)                                                                              \
+  depthwise_row_##T(taps, w, start, from, in_step, out + c, out_step, columns, accumulate); \
   break;
-        case 1: ROW(1)
-        case 2: ROW(2)
-        case 4: ROW(4)
-        case 9: ROW(9)
-        default: ROW(any)
+        case 1:
+          ROW(1)
+        case 2:
+          ROW(2)
+        case 4:
+          ROW(4)
+        case 9:
+          ROW(9)
+        default:
+          ROW(any)
 #undef ROW
       }
       continue;
@@ -196,8 +199,8 @@ static void depthwise_weights(const depthwise_taps *taps, int64_t first, const f
         UNROLL for (int t = 0; t < DEPTHWISE_WEIGHTS; ++t) from[t] = xs + taps->offset[first + t];
         for (int64_t p = 0; p < columns; ++p) {
           vf g = load(ds + p * lanes);
-          UNROLL for (int t = 0; t < DEPTHWISE_WEIGHTS; ++t)
-            sums[t] += load(from[t] + p * x_step) * g;
+          UNROLL for (int t = 0; t < DEPTHWISE_WEIGHTS; ++t) sums[t] +=
+              load(from[t] + p * x_step) * g;
         }
       } else {
         for (int64_t p = 0; p < columns; ++p) {
@@ -223,7 +226,8 @@ static void depthwise_input(const gk_depthwise_job *job, int64_t image, int64_t 
   float *out = job->input_gradient + image * s->height * s->width * s->channels + block.first;
   for (int64_t py = 0; py < s->stride_height; ++py) {
     gk_axis_taps ty;
-    gk_phase_taps(s->kernel_height, s->stride_height, s->padding_height, s->dilation_height, py, &ty);
+    gk_phase_taps(s->kernel_height, s->stride_height, s->padding_height, s->dilation_height, py,
+                  &ty);
     for (int64_t px = 0; px < s->stride_width; ++px) {
       gk_axis_taps tx;
       gk_phase_taps(s->kernel_width, s->stride_width, s->padding_width, s->dilation_width, px, &tx);
@@ -231,8 +235,8 @@ static void depthwise_input(const gk_depthwise_job *job, int64_t image, int64_t 
       taps.count = 0;
       for (int64_t i = 0; i < ty.count; ++i)
         for (int64_t j = 0; j < tx.count; ++j) {
-          taps.offset[taps.count] = (ty.offset[i] + job->halo.low) * row +
-                                    (tx.offset[j] + job->halo.left) * lanes;
+          taps.offset[taps.count] =
+              (ty.offset[i] + job->halo.low) * row + (tx.offset[j] + job->halo.left) * lanes;
           taps.weight[taps.count++] =
               (ty.tap[i] * s->kernel_width + tx.tap[j]) * gk_lanes(s) + block.first;
         }

@@ -13,8 +13,7 @@ INLINE void sum_lanes(const int v, const gk_sum_job *job, int64_t first, int64_t
     sb[i] = two && vb->scale ? load(vb->scale + at) : splat(1);
     tb[i] = two && vb->scale ? load(vb->shift + at) : splat(0);
   }
-  for (int64_t p = first; p < end; ++p)
-    UNROLL for (int i = 0; i < v; ++i) {
+  for (int64_t p = first; p < end; ++p) UNROLL for (int i = 0; i < v; ++i) {
       int64_t at = p * channels + c + i * LANES;
       vf sum = rectify(load(va->x + at) * sa[i] + ta[i], va->slope);
       if (two) sum += rectify(load(vb->x + at) * sb[i] + tb[i], vb->slope);
@@ -80,7 +79,8 @@ static void apply_tile(void *context, int64_t tile, int worker) {
       read_gradient(copy, live, &job->gradient, job->gradient.g + p * channels + c,
                     x ? x + p * channels + c : NULL, channels, many, live, c);
       for (int64_t i = 0; i < many; ++i)
-        for (int64_t k = 0; k < live; ++k) job->to[(p + i) * channels + c + k] += copy[i * live + k];
+        for (int64_t k = 0; k < live; ++k)
+          job->to[(p + i) * channels + c + k] += copy[i * live + k];
     }
   }
 }
@@ -107,8 +107,7 @@ INLINE void reduce_lanes(const int v, const gk_reduce_job *job, int64_t first, i
     mean[i] = load(job->mean + at);
     s[i][0] = s[i][1] = q[i][0] = q[i][1] = splat(0);
   }
-  for (int64_t p = first; p < end; p += 2)
-    UNROLL for (int k = 0; k < 2; ++k) {
+  for (int64_t p = first; p < end; p += 2) UNROLL for (int k = 0; k < 2; ++k) {
       if (p + k >= end) break;
       UNROLL for (int i = 0; i < v; ++i) {
         int64_t at = (p + k) * channels + c + i * LANES;

@@ -34,8 +34,8 @@ static void scatter_tile(void *context, int64_t image, int worker) {
         job->to[image * t[0] + c * t[1] + y * t[2] + x * t[3]] = *from++;
 }
 
-void gk_gather_images(int threads, const float *from, const int64_t strides[4], float *to, int64_t n,
-                      int64_t height, int64_t width, int64_t channels) {
+void gk_gather_images(int threads, const float *from, const int64_t strides[4], float *to,
+                      int64_t n, int64_t height, int64_t width, int64_t channels) {
   layout_job job = {from, to, strides, height, width, channels};
   gk_parallel_for(threads, n, gather_tile, &job);
 }

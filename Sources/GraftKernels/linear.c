@@ -30,8 +30,8 @@ static void forward_tile(void *context, int64_t tile, int worker) {
     memcpy(y + r * job->out, job->bias, (size_t)job->out * sizeof(float));
   pthread_mutex_lock(&blas_lock);
   cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)rows, (int)job->out, (int)job->in, 1,
-              job->x + first * job->in, (int)job->in, job->weights, (int)job->in,
-              job->bias != NULL, y, (int)job->out);
+              job->x + first * job->in, (int)job->in, job->weights, (int)job->in, job->bias != NULL,
+              y, (int)job->out);
   pthread_mutex_unlock(&blas_lock);
 }
 
@@ -66,8 +66,15 @@ void gk_linear_forward(int threads, const float *x, const float *weights, const 
 void gk_linear_backward(int threads, const float *x, const float *weights, const float *dy,
                         float *dx, int accumulate, float *dw, float *db, int64_t n, int64_t in,
                         int64_t out) {
-  linear_job job = {.x = x, .weights = weights, .dy = dy, .dx = dx, .dw = dw,
-                    .n = n, .in = in, .out = out, .accumulate = accumulate};
+  linear_job job = {.x = x,
+                    .weights = weights,
+                    .dy = dy,
+                    .dx = dx,
+                    .dw = dw,
+                    .n = n,
+                    .in = in,
+                    .out = out,
+                    .accumulate = accumulate};
   if (dx != NULL) gk_parallel_for(threads, gk_ceil_div(n, ROWS), input_tile, &job);
   gk_parallel_for(threads, gk_ceil_div(out, ROWS), weights_tile, &job);
   for (int64_t o = 0; db != NULL && o < out; ++o) {

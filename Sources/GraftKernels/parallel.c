@@ -6,9 +6,9 @@
 /* Declared here because clang of the Swift toolchain does not have omp.h on its path. */
 extern int omp_get_max_threads(void);
 extern int omp_get_thread_num(void);
-/* LLVM's own: for how many milliseconds a worker that has nothing to do spins before it sleeps. It is
- * a setting of the calling thread, 200 by default: long enough to slow down whatever the host does
- * next. */
+/* LLVM's own: for how many milliseconds a worker that has nothing to do spins before it sleeps. It
+ * is a setting of the calling thread, 200 by default: long enough to slow down whatever the host
+ * does next. */
 extern int kmp_get_blocktime(void);
 extern void kmp_set_blocktime(int milliseconds);
 #endif

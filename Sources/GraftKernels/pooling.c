@@ -1,4 +1,5 @@
-/* Pooling and the parameterless shortcut. One tile an image: these are small beside convolutions. */
+/* Pooling and the parameterless shortcut. One tile an image: these are small beside convolutions.
+ */
 #include "graft_pooling.h"
 
 #include <string.h>
@@ -82,8 +83,8 @@ static void pool_backward_tile(void *context, int64_t image, int worker) {
 
 void gk_pool_backward(const gk_pooling *s, int threads, const float *gradient,
                       const int32_t *choice, float *to, int accumulate) {
-  pool_job job = {.shape = s, .gradient = gradient, .chosen = choice, .to = to,
-                  .accumulate = accumulate};
+  pool_job job = {
+      .shape = s, .gradient = gradient, .chosen = choice, .to = to, .accumulate = accumulate};
   gk_parallel_for(threads, s->n, pool_backward_tile, &job);
 }
 
@@ -128,7 +129,10 @@ static void global_backward_tile(void *context, int64_t image, int worker) {
 
 void gk_global_pool_backward(int threads, const float *gradient, float *to, int accumulate,
                              int64_t n, int64_t pixels, int64_t channels) {
-  global_job job = {.gradient = gradient, .to = to, .accumulate = accumulate, .pixels = pixels,
+  global_job job = {.gradient = gradient,
+                    .to = to,
+                    .accumulate = accumulate,
+                    .pixels = pixels,
                     .channels = channels};
   gk_parallel_for(threads, n, global_backward_tile, &job);
 }
@@ -153,7 +157,8 @@ static void shortcut_tile(void *context, int64_t image, int worker) {
   for (int64_t y = 0; y < s->out_height; ++y)
     for (int64_t x = 0; x < s->out_width; ++x, out += s->out_channels) {
       const float *from =
-          job->in.x + ((image * s->height + y * s->stride) * s->width + x * s->stride) * s->channels;
+          job->in.x +
+          ((image * s->height + y * s->stride) * s->width + x * s->stride) * s->channels;
       for (int64_t c = 0; c < s->channels; ++c) out[s->first + c] = value(&job->in, from[c], c);
     }
 }

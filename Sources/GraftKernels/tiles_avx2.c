@@ -1,8 +1,6 @@
 /* The tiles for AVX2: 8 lanes, 16 registers. */
 #if defined(__x86_64__)
-
 #include <string.h>
-
 #include "tiles.h"
 
 #define UNROLL _Pragma("clang loop unroll(full)")
@@ -12,15 +10,24 @@
 #define SUBPANEL 16
 
 #pragma clang attribute push(__attribute__((target("avx2,fma,bmi2"))), apply_to = function)
-
+#include "vectors.h"
+#include "view_tiles.h"
+#include "moments_tiles.h"
 #include "convolution_tiles.h"
+#include "convolution_backward_tiles.h"
 #include "depthwise_tiles.h"
 #include "elementwise_tiles.h"
 
 const gk_tiles gk_tiles_avx2 = {
-    convolution_forward_tile, convolution_backward_tile, depthwise_forward_tile,
-    depthwise_backward_tile,  sum_tile,                  rectify_tile,
-    apply_tile,               moments_tile,              reduce_tile,
+    convolution_forward_tile,
+    convolution_backward_tile,
+    depthwise_forward_tile,
+    depthwise_backward_tile,
+    sum_tile,
+    rectify_tile,
+    apply_tile,
+    moments_tile,
+    reduce_tile,
     sgd_tile,
 };
 

@@ -1,6 +1,5 @@
 /* The tiles for any processor: 4 lanes, in the compiler's own vectors (SSE2, NEON). */
 #include <string.h>
-
 #include "tiles.h"
 
 #define UNROLL _Pragma("clang loop unroll(full)")
@@ -8,14 +7,23 @@
 #define LANES 4
 /* Filters that a loop works on at once: 2 vectors. */
 #define SUBPANEL 8
-
+#include "vectors.h"
+#include "view_tiles.h"
+#include "moments_tiles.h"
 #include "convolution_tiles.h"
+#include "convolution_backward_tiles.h"
 #include "depthwise_tiles.h"
 #include "elementwise_tiles.h"
 
 const gk_tiles gk_tiles_baseline = {
-    convolution_forward_tile, convolution_backward_tile, depthwise_forward_tile,
-    depthwise_backward_tile,  sum_tile,                  rectify_tile,
-    apply_tile,               moments_tile,              reduce_tile,
+    convolution_forward_tile,
+    convolution_backward_tile,
+    depthwise_forward_tile,
+    depthwise_backward_tile,
+    sum_tile,
+    rectify_tile,
+    apply_tile,
+    moments_tile,
+    reduce_tile,
     sgd_tile,
 };

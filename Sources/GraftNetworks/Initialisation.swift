@@ -2,8 +2,8 @@ import GraftSupport
 
 /// Draws a network's initial weights: convolutions He normal over the fan out (He et al. 2015;
 /// torch's kaiming_normal_ with mode="fan_out"), linear layers and biases uniform in +-1 / sqrt(fan
-/// in) (torch's default), batch norm 1 and 0. Every tensor has a stream of its own, so one layer more
-/// does not change the others' weights before it.
+/// in) (torch's default), batch norm 1 and 0. Every tensor has a stream of its own, so one layer
+/// more does not change the others' weights before it.
 enum Initialisation {
   static func draw(_ tensors: [NetworkTensor], seed: UInt64) {
     var fanIn = 1

@@ -1,7 +1,8 @@
 import GraftKernels
 import GraftSupport
 
-/// A network: built layer by layer, then run forward and backward. Not safe for two threads at once.
+/// A network: built layer by layer, then run forward and backward. Not safe for two threads at
+/// once.
 public final class Network {
   /// What a layer puts out, or the network's input.
   public struct Output: Equatable, Sendable {
@@ -174,8 +175,8 @@ public final class Network {
   /// A pass whose memory is reserved, waiting for its images.
   private var begun: Pass?
 
-  /// Runs the pass that `begin` has prepared and gives its output, N x H x W x C, valid until the next
-  /// pass.
+  /// Runs the pass that `begin` has prepared and gives its output, N x H x W x C, valid until the
+  /// next pass.
   @discardableResult
   public func run() throws(GraftError) -> UnsafePointer<Float> {
     let program = try finished()

@@ -1,5 +1,5 @@
-/// The product of sizes that a caller or a file decides, or nil where it does not fit or one of them
-/// is negative. Swift's own `*` would end the process.
+/// The product of sizes that a caller or a file decides, or nil where it does not fit or one of
+/// them is negative. Swift's own `*` would end the process.
 public func product(_ sizes: some Sequence<Int>) -> Int? {
   var result = 1
   for size in sizes {

@@ -1,7 +1,7 @@
 import GraftKernels
 
-/// Runs `body` for 0 to `count` - 1, on up to `threads` threads, one number on one thread. What is run
-/// side by side must not share anything that it changes.
+/// Runs `body` for 0 to `count` - 1, on up to `threads` threads, one number on one thread. What is
+/// run side by side must not share anything that it changes.
 ///
 /// - Throws: the error of the lowest number that failed, after all have ended.
 public func concurrently(

@@ -68,8 +68,8 @@ public struct TensorView {
     self.count = count
   }
 
-  /// The strides of an array that is row-major without gaps; 0 where a product would overflow, which
-  /// only a shape with a 0 in it reaches.
+  /// The strides of an array that is row-major without gaps; 0 where a product would overflow,
+  /// which only a shape with a 0 in it reaches.
   public static func rowMajor(_ shape: [Int]) -> [Int] {
     var strides = [Int](repeating: 1, count: shape.count)
     var step = 1

@@ -28,9 +28,9 @@ typedef struct gk_gradient_view {
 } gk_gradient_view;
 
 typedef struct gk_convolution {
-  int64_t n, height, width, channels;       /* input */
-  int64_t out_height, out_width, filters;   /* output */
-  int64_t kernel_height, kernel_width;      /* at most GK_MAX_KERNEL */
+  int64_t n, height, width, channels;     /* input */
+  int64_t out_height, out_width, filters; /* output */
+  int64_t kernel_height, kernel_width;    /* at most GK_MAX_KERNEL */
   int64_t stride_height, stride_width;
   int64_t padding_height, padding_width;
   int64_t dilation_height, dilation_width;
@@ -59,8 +59,8 @@ void gk_convolution_forward(const gk_convolution *s, int threads, gk_view in, co
                             const float *bias, float *out, float *statistics, float *scratch);
 
 /* Gradients, in one pass over chunks of images of a fixed size.
- * input_gradient: with respect to the view's value; NULL if not wanted; added to what is there where
- * accumulate is not 0. weights_gradient: filters x channels/groups x kernel, written;
+ * input_gradient: with respect to the view's value; NULL if not wanted; added to what is there
+ * where accumulate is not 0. weights_gradient: filters x channels/groups x kernel, written;
  * bias_gradient: written, NULL if not wanted. */
 void gk_convolution_backward(const gk_convolution *s, int threads, gk_view in,
                              gk_gradient_view gradient, const float *packed_backward,

@@ -9,8 +9,8 @@
 int64_t gk_tile_pixels(int64_t channels);
 int64_t gk_pixel_tiles(int64_t pixels, int64_t channels);
 
-/* out = rectify(a + b). b.x may be NULL: then out = rectify(a). out may be a.x or b.x where that view
- * has neither scale nor slope. */
+/* out = rectify(a + b). b.x may be NULL: then out = rectify(a). out may be a.x or b.x where that
+ * view has neither scale nor slope. */
 void gk_sum_forward(int threads, gk_view a, gk_view b, float slope, float *out, int64_t pixels,
                     int64_t channels);
 

@@ -1,5 +1,5 @@
-/* Memory whose size a caller or a file decides. It can fail, and then says so with NULL: Swift's own
- * allocation would end the host process. */
+/* Memory whose size a caller or a file decides. It can fail, and then says so with NULL: Swift's
+ * own allocation would end the host process. */
 #ifndef GRAFT_MEMORY_H
 #define GRAFT_MEMORY_H
 

@@ -20,8 +20,9 @@ void gk_norm_join(const float *statistics, int64_t tiles, int64_t period, const 
 void gk_norm_reduce(int threads, gk_gradient_view gradient, const float *mean, float *sums,
                     int64_t pixels, int64_t channels);
 
-/* From those sums the gradients of scale (weight) and shift (bias), and the coefficients a, b, c with
- * which gk_gradient_view gives the gradient with respect to x. deviation is 1 / sqrt(var + eps). */
+/* From those sums the gradients of scale (weight) and shift (bias), and the coefficients a, b, c
+ * with which gk_gradient_view gives the gradient with respect to x. deviation is 1 / sqrt(var +
+ * eps). */
 void gk_norm_backward(const float *sums, int64_t tiles, int64_t pixels, int64_t channels,
                       const float *weight, const float *mean, const float *deviation,
                       float *weight_gradient, float *bias_gradient, float *a, float *b, float *c);

@@ -31,9 +31,10 @@ void gk_shortcut_forward(const gk_shortcut *s, int threads, gk_view in, float *o
 void gk_shortcut_backward(const gk_shortcut *s, int threads, const float *gradient, float *to,
                           int accumulate);
 
-/* Copies between any strides (n, channel, row, column; in elements) and N x H x W x C without gaps. */
-void gk_gather_images(int threads, const float *from, const int64_t strides[4], float *to, int64_t n,
-                      int64_t height, int64_t width, int64_t channels);
+/* Copies between any strides (n, channel, row, column; in elements) and N x H x W x C without gaps.
+ */
+void gk_gather_images(int threads, const float *from, const int64_t strides[4], float *to,
+                      int64_t n, int64_t height, int64_t width, int64_t channels);
 void gk_scatter_images(int threads, const float *from, float *to, const int64_t strides[4],
                        int64_t n, int64_t height, int64_t width, int64_t channels);
 

@@ -1,9 +1,9 @@
 import GraftSupport
 
 /// MobileNetV2 for small images (Sandler et al. 2018, "MobileNetV2: Inverted Residuals and Linear
-/// Bottlenecks", table 2), as it is trained on CIFAR: the first convolution and the first two stages
-/// keep the map's size, rectifiers are ReLU, and a block whose number of filters changes at the same
-/// size has a projected shortcut.
+/// Bottlenecks", table 2), as it is trained on CIFAR: the first convolution and the first two
+/// stages keep the map's size, rectifiers are ReLU, and a block whose number of filters changes at
+/// the same size has a projected shortcut.
 public struct MobileNetV2: Equatable, Sendable {
   public var classes = 10
   public var input = ImageShape(channels: 3, height: 32, width: 32)

@@ -1,8 +1,9 @@
 import GraftSupport
 
 /// A residual network for small images (He et al. 2016, "Deep Residual Learning for Image
-/// Recognition", section 4.2): depth 6n + 2, three stages of n blocks with 1, 2 and 4 times the base
-/// filters, the map halved at the second and third stage, mean over the map, a linear classifier.
+/// Recognition", section 4.2): depth 6n + 2, three stages of n blocks with 1, 2 and 4 times the
+/// base filters, the map halved at the second and third stage, mean over the map, a linear
+/// classifier.
 public struct ResNet: Equatable, Sendable {
   /// How a block's shortcut changes the number of channels.
   public enum Shortcut: Sendable {

@@ -1,7 +1,7 @@
 import GraftSupport
 
-/// VGG with batch norm (Simonyan and Zisserman 2015, "Very Deep Convolutional Networks", table 1), as
-/// it is trained on CIFAR: one linear layer instead of three.
+/// VGG with batch norm (Simonyan and Zisserman 2015, "Very Deep Convolutional Networks", table 1),
+/// as it is trained on CIFAR: one linear layer instead of three.
 public struct VGG: Equatable, Sendable {
   public var depth = 16
   public var classes = 10

@@ -46,7 +46,8 @@ public struct WideResNet: Equatable, Sendable {
     _ network: Network, _ name: String, _ input: Network.Output, filters: Int, stride: Int
   ) throws(GraftError) -> Network.Output {
     let activated = try network.relu(try network.batchNorm("\(name).bn1", input))
-    var x = try network.convolution("\(name).conv1", activated, convolution(filters, stride: stride))
+    var x = try network.convolution(
+      "\(name).conv1", activated, convolution(filters, stride: stride))
     x = try network.relu(try network.batchNorm("\(name).bn2", x))
     x = try network.convolution("\(name).conv2", x, convolution(filters))
     var identity = input

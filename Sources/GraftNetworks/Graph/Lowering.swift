@@ -9,8 +9,9 @@ struct Program {
   let values: [Value]
 }
 
-/// Turns a graph into operations. Batch norms and rectifiers become views of the storage they follow,
-/// so that whoever reads it applies them; a rectifier that alone follows a sum is folded into it.
+/// Turns a graph into operations. Batch norms and rectifiers become views of the storage they
+/// follow, so that whoever reads it applies them; a rectifier that alone follows a sum is folded
+/// into it.
 struct Lowering {
   private let graph: Graph
   private var operations: [any Operation] = []

@@ -1,14 +1,15 @@
-import Grafting
 import GraftSupport
+import Grafting
 
 extension Network {
-  /// What follows what in a graft, read off the structure: every convolution and linear layer decides
-  /// for itself, but a linear layer fed by convolution features (through pooling or flattening) takes
-  /// that convolution's coefficient; biases and batch norms take that of the layer that feeds them,
-  /// after a sum that of the layer that runs last before it.
+  /// What follows what in a graft, read off the structure: every convolution and linear layer
+  /// decides for itself, but a linear layer fed by convolution features (through pooling or
+  /// flattening) takes that convolution's coefficient; biases and batch norms take that of the
+  /// layer that feeds them, after a sum that of the layer that runs last before it.
   public func graftPlan() throws(GraftError) -> GraftPlan {
     let places = Dictionary(
-      tensors.enumerated().map { (ObjectIdentifier($1), $0) }, uniquingKeysWith: { first, _ in first })
+      tensors.enumerated().map { (ObjectIdentifier($1), $0) },
+      uniquingKeysWith: { first, _ in first })
     func place(_ tensor: NetworkTensor) throws(GraftError) -> Int {
       guard let index = places[ObjectIdentifier(tensor)] else {
         throw GraftError(.internal, "\(tensor.name) is no tensor of its network")
@@ -18,7 +19,8 @@ extension Network {
     var views: [TensorView] = []
     for tensor in tensors { views.append(try tensor.view) }
     var plan = GraftPlan(byOrderOf: views)
-    // Layers first: a follower's feeder has to be one already, and no layer may be left as a follower.
+    // Layers first: a follower's feeder has to be one already, and no layer may be left as a
+    // follower.
     let weights = graphNodes.map { $0.layer.weight }
     for case let weight? in weights { try plan.set(try place(weight), to: .layer) }
 

@@ -1,7 +1,7 @@
 import GraftSupport
 
-/// A named tensor of a network: a parameter that training changes, or a buffer (running statistics).
-/// Names, shapes and the order of elements are those of PyTorch's state_dict.
+/// A named tensor of a network: a parameter that training changes, or a buffer (running
+/// statistics). Names, shapes and the order of elements are those of PyTorch's state_dict.
 public final class NetworkTensor {
   /// What a tensor is for.
   public enum Kind: Sendable {
@@ -84,7 +84,9 @@ public final class NetworkTensor {
   public func description() throws(GraftError) -> (
     name: UnsafePointer<CChar>, shape: UnsafePointer<Int64>
   ) {
-    if let text, let dimensions { return (UnsafePointer(text.pointer), UnsafePointer(dimensions.pointer)) }
+    if let text, let dimensions {
+      return (UnsafePointer(text.pointer), UnsafePointer(dimensions.pointer))
+    }
     let bytes = Array(name.utf8CString)
     let text = try Buffer<CChar>(count: bytes.count, for: name)
     for (index, byte) in bytes.enumerated() { text[index] = byte }

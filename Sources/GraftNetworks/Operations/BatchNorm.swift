@@ -1,8 +1,8 @@
 import GraftKernels
 import GraftSupport
 
-/// A batch norm's state in a pass (Ioffe and Szegedy 2015): y = scale x + shift per channel, from the
-/// batch's statistics in training and from the running ones in evaluation.
+/// A batch norm's state in a pass (Ioffe and Szegedy 2015): y = scale x + shift per channel, from
+/// the batch's statistics in training and from the running ones in evaluation.
 final class BatchNorm {
   let tensors: BatchNormTensors
   let channels: Int
@@ -69,8 +69,8 @@ final class BatchNorm {
   }
 }
 
-/// The batch norm's step in a program. Its output shares the input's storage; nothing is written but
-/// scale and shift.
+/// The batch norm's step in a program. Its output shares the input's storage; nothing is written
+/// but scale and shift.
 final class BatchNormOperation: Operation {
   private let input: Value
   private let output: Value

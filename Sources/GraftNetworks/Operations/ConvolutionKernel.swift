@@ -67,21 +67,25 @@ enum ConvolutionKernel {
     if case .general = self { gk_convolution_pack_backward(&shape, weights, packed) }
   }
 
-  var forward: @convention(c) (
-    UnsafePointer<gk_convolution>?, Int32, gk_view, UnsafePointer<Float>?, UnsafePointer<Float>?,
-    UnsafeMutablePointer<Float>?, UnsafeMutablePointer<Float>?, UnsafeMutablePointer<Float>?
-  ) -> Void {
+  var forward:
+    @convention(c) (
+      UnsafePointer<gk_convolution>?, Int32, gk_view, UnsafePointer<Float>?, UnsafePointer<Float>?,
+      UnsafeMutablePointer<Float>?, UnsafeMutablePointer<Float>?, UnsafeMutablePointer<Float>?
+    ) -> Void
+  {
     switch self {
     case .general: gk_convolution_forward
     case .depthwise: gk_depthwise_forward
     }
   }
 
-  var backward: @convention(c) (
-    UnsafePointer<gk_convolution>?, Int32, gk_view, gk_gradient_view, UnsafePointer<Float>?,
-    UnsafeMutablePointer<Float>?, Int32, UnsafeMutablePointer<Float>?,
-    UnsafeMutablePointer<Float>?, UnsafeMutablePointer<Float>?, UnsafeMutablePointer<Float>?
-  ) -> Void {
+  var backward:
+    @convention(c) (
+      UnsafePointer<gk_convolution>?, Int32, gk_view, gk_gradient_view, UnsafePointer<Float>?,
+      UnsafeMutablePointer<Float>?, Int32, UnsafeMutablePointer<Float>?,
+      UnsafeMutablePointer<Float>?, UnsafeMutablePointer<Float>?, UnsafeMutablePointer<Float>?
+    ) -> Void
+  {
     switch self {
     case .general: gk_convolution_backward
     case .depthwise: gk_depthwise_backward

@@ -1,8 +1,8 @@
 import GraftKernels
 import GraftSupport
 
-/// A convolution. It reads its input through whatever batch norm and rectifier come before, and leaves
-/// the statistics that a batch norm after it needs.
+/// A convolution. It reads its input through whatever batch norm and rectifier come before, and
+/// leaves the statistics that a batch norm after it needs.
 final class ConvolutionOperation: Operation {
   private let settings: Convolution
   private let weight: NetworkTensor

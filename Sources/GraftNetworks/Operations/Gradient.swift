@@ -1,8 +1,8 @@
 import GraftKernels
 import GraftSupport
 
-/// Memory for gradients. It goes back to the pool when the last one who needs it lets it go, so that
-/// a backward pass takes no more than the gradients that are alive at once.
+/// Memory for gradients. It goes back to the pool when the last one who needs it lets it go, so
+/// that a backward pass takes no more than the gradients that are alive at once.
 final class GradientPool {
   private var free: [Buffer<Float>] = []
 

@@ -1,8 +1,9 @@
 import GraftKernels
 import GraftSupport
 
-/// A linear layer over all of its input. Weights are kept in PyTorch's order, (channel, row, column);
-/// images lie as (row, column, channel), so where there are several pixels they are reordered.
+/// A linear layer over all of its input. Weights are kept in PyTorch's order, (channel, row,
+/// column); images lie as (row, column, channel), so where there are several pixels they are
+/// reordered.
 final class LinearOperation: Operation {
   private let weight: NetworkTensor
   private let bias: NetworkTensor?

@@ -1,7 +1,8 @@
 import GraftKernels
 import GraftSupport
 
-/// A residual sum with the rectifier after it, or, with one input, that input written out as numbers.
+/// A residual sum with the rectifier after it, or, with one input, that input written out as
+/// numbers.
 final class SumOperation: Operation {
   private let a: Value
   private let b: Value?

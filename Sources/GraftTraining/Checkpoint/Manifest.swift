@@ -159,7 +159,8 @@ struct Manifest {
       func text(_ value: JSON?) throws(GraftError) -> String { try value?.text() ?? "nothing" }
       throw GraftError(
         .shapeMismatch,
-        "\(path): \(what) is \(try text(saved)) in the checkpoint and \(try text(own)) in this trainer")
+        "\(path): \(what) is \(try text(saved)) in the checkpoint and \(try text(own)) in this trainer"
+      )
     }
     for (section, own) in [
       ("settings", Manifest.settings(of: trainer)), ("data", Manifest.data(of: trainer)),
@@ -178,7 +179,8 @@ struct Manifest {
     guard members.count == trainer.members.count else {
       throw GraftError(
         .shapeMismatch,
-        "\(path): \(members.count) networks in the checkpoint, \(trainer.members.count) in this trainer")
+        "\(path): \(members.count) networks in the checkpoint, \(trainer.members.count) in this trainer"
+      )
     }
     for (index, (saved, own)) in zip(members, trainer.members).enumerated() {
       let (seed, rate) = (JSON.string(String(own.seed)), JSON.number(own.learningRate))

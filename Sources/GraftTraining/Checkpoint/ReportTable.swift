@@ -2,8 +2,8 @@ import GraftNetworks
 import GraftSupport
 import Grafting
 
-/// The grafts' reports as one float64 tensor, epochs x layers x networks x columns: with many layers
-/// and epochs they are too many numbers for a text file.
+/// The grafts' reports as one float64 tensor, epochs x layers x networks x columns: with many
+/// layers and epochs they are too many numbers for a text file.
 final class ReportTable {
   private static let columns = 9
   private let numbers: Buffer<Double>

@@ -5,7 +5,8 @@ public enum Schedule: Equatable, Sendable {
   case constant
   /// Multiplied by `factor` after every `epochs` epochs.
   case step(epochs: Int, factor: Double)
-  /// (1 + cos(pi t / T)) / 2, t the epochs done of T (Loshchilov and Hutter 2017, without restarts).
+  /// (1 + cos(pi t / T)) / 2, t the epochs done of T (Loshchilov and Hutter 2017, without
+  /// restarts).
   case cosine
 
   /// The share of the first learning rate that epoch `epoch` (counted from 0, of `epochs`) has.

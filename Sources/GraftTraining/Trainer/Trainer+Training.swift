@@ -27,7 +27,8 @@ extension Trainer {
       try concurrently(members.count, threads: split.networks) { (index) throws(GraftError) in
         try step(index, epoch: epoch)
       }
-      countImages(members.count * min(settings.batchSize, train.count - position.batch * settings.batchSize))
+      countImages(
+        members.count * min(settings.batchSize, train.count - position.batch * settings.batchSize))
       position.batch += 1
       try tell(
         progress, .training, epoch: epoch, step: position.batch, of: batchesPerEpoch)

@@ -7,9 +7,9 @@ import Grafting
 /// Trains K networks side by side: every batch in turn on each of them, grafting each other at an
 /// epoch's end (paper, Algorithm 1), with distillation while they train.
 ///
-/// All that is random is a function of seed, epoch and image, and work is split by fixed sizes, so a
-/// run gives the same bits at any number of threads, and one that was stopped and resumed the same as
-/// one that was not.
+/// All that is random is a function of seed, epoch and image, and work is split by fixed sizes, so
+/// a run gives the same bits at any number of threads, and one that was stopped and resumed the
+/// same as one that was not.
 public final class Trainer {
   public let settings: TrainerSettings
   public let train: Dataset
@@ -51,13 +51,15 @@ public final class Trainer {
   /// Adds a network to train; the first added is network 0.
   public func add(_ network: Network, seed: UInt64, learningRate: Double) throws(GraftError) {
     try checkCanAdd(members.count, "networks")
-    guard !members.contains(where: { $0.network === network }), !teachers.contains(where: { $0 === network })
+    guard !members.contains(where: { $0.network === network }),
+      !teachers.contains(where: { $0 === network })
     else { throw GraftError(.invalidArgument, "network is in this trainer already") }
     _ = try network.checkFits(train)
     if let first = members.first {
       if settings.grafting != nil, !network.hasSameTensors(as: first.network) {
         throw GraftError(
-          .shapeMismatch, "network \(members.count) has another structure than network 0; "
+          .shapeMismatch,
+          "network \(members.count) has another structure than network 0; "
             + "networks that graft each other must be alike")
       }
       guard try network.outputShape == first.network.outputShape else {
@@ -258,7 +260,8 @@ public final class Trainer {
     let seconds = clock.seconds
     let rate = Double(clock.images) / max(seconds, 1e-9)
     let all = Double(settings.epochs) * Double(train.count) * Double(members.count)
-    let done = Double(position.epochsDone) * Double(train.count) * Double(members.count)
+    let done =
+      Double(position.epochsDone) * Double(train.count) * Double(members.count)
       + Double(images)
     let report = Progress(
       phase: phase, epoch: epoch, epochs: settings.epochs, step: step, steps: steps,

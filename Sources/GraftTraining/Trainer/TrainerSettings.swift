@@ -57,7 +57,8 @@ public struct TrainerSettings: Sendable {
     if case .step(let epochs, let factor) = schedule {
       try check(epochs, "step_epochs", 1...TrainerSettings.largestEpochs)
       guard factor.isFinite, factor > 0 else {
-        throw GraftError(.invalidArgument, "step_factor is \(factor); it must be finite and above 0")
+        throw GraftError(
+          .invalidArgument, "step_factor is \(factor); it must be finite and above 0")
       }
     }
     try sgd.check()

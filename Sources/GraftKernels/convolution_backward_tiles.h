@@ -1,0 +1,217 @@
+/* The convolution's backward loops, for vectors of LANES floats. Included by tiles_*.c after
+ * convolution_tiles.h.
+ *
+ * The gradient of the weights turns the forward loop round: sums are a block of weights, the walk
+ * is over pixels. */
+
+#define WEIGHT_MICRO(V, J)                                                                       \
+  static void weights_##V##_##J(const float *x, int64_t x_row, int64_t x_step, const float *d,   \
+                                int64_t d_row, int64_t d_step, int64_t rows, int64_t columns,    \
+                                float *to, int64_t width) {                                      \
+    vf sums[J][V];                                                                               \
+    UNROLL for (int j = 0; j < J; ++j) UNROLL for (int v = 0; v < V; ++v) sums[j][v] = splat(0); \
+    for (int64_t r = 0; r < rows; ++r) {                                                         \
+      const float *xs = x + r * x_row, *ds = d + r * d_row;                                      \
+      for (int64_t c = 0; c < columns; ++c, xs += x_step, ds += d_step) {                        \
+        vf g[V];                                                                                 \
+        UNROLL for (int v = 0; v < V; ++v) g[v] = load(ds + v * LANES);                          \
+        UNROLL for (int j = 0; j < J; ++j) {                                                     \
+          vf value = splat(xs[j]);                                                               \
+          UNROLL for (int v = 0; v < V; ++v) sums[j][v] += value * g[v];                         \
+        }                                                                                        \
+      }                                                                                          \
+    }                                                                                            \
+    UNROLL for (int j = 0; j < J; ++j) UNROLL for (int v = 0; v < V; ++v)                        \
+        store(to + j * width + v * LANES, load(to + j * width + v * LANES) + sums[j][v]);        \
+  }
+
+WEIGHT_MICRO(2, 4)
+WEIGHT_MICRO(2, 1)
+#if LANES == 16
+WEIGHT_MICRO(2, 12)
+WEIGHT_MICRO(1, 24)
+WEIGHT_MICRO(1, 8)
+WEIGHT_MICRO(1, 1)
+#endif
+
+#if LANES == 16
+/* The same trick for the weights: a kernel three wide, eight channels, one vector of filters. An
+ * input that has been broadcast meets the gradients of three pixels, which stay in registers. */
+static void weights_row(const float *x, int64_t x_row, const float *d, int64_t d_row,
+                        int64_t d_step, int64_t channels, int64_t rows, int64_t columns, float *to,
+                        int64_t width) {
+  vf sums[3][8];
+  UNROLL for (int k = 0; k < 3; ++k) UNROLL for (int c = 0; c < 8; ++c) sums[k][c] = splat(0);
+  for (int64_t r = 0; r < rows; ++r) {
+    const float *xs = x + r * x_row, *ds = d + r * d_row;
+    vf before = splat(0), last = splat(0);
+    for (int64_t p = 0; p < columns; ++p, xs += channels, ds += d_step) {
+      vf here = load(ds);
+      UNROLL for (int c = 0; c < 8; ++c) {
+        vf value = splat(xs[c]);
+        sums[0][c] += value * here;
+        sums[1][c] += value * last;
+        sums[2][c] += value * before;
+      }
+      before = last, last = here;
+    }
+    UNROLL for (int c = 0; c < 8; ++c) {
+      vf value = splat(xs[c]);
+      sums[1][c] += value * last;
+      sums[2][c] += value * before;
+      sums[2][c] += splat(xs[channels + c]) * last;
+    }
+  }
+  UNROLL for (int k = 0; k < 3; ++k) UNROLL for (int c = 0; c < 8; ++c) {
+    float *at = to + (k * channels + c) * width;
+    store(at, load(at) + sums[k][c]);
+  }
+}
+#endif
+
+/* Adds a band's share of the weights' gradient of one group. x: copied rows; d: the gradient. */
+static void weight_band(const gk_convolution *s, const gk_runs *runs, const float *x,
+                        const float *d, int64_t d_row, int64_t rows, float *partial) {
+  int64_t channels = s->channels / s->groups, filters = s->filters / s->groups;
+  int64_t x_row = gk_in_width(s) * channels * s->stride_height, x_step = channels * s->stride_width;
+  int64_t padded = gk_padded(filters), length = runs->length, columns = s->out_width;
+  for (int64_t lane = 0; lane < padded; lane += GK_PANEL) {
+    int64_t width = gk_panel_width(lane, padded), block = gk_min(width, SUBPANEL);
+    float *panel = partial + lane * runs->count * length;
+    for (int64_t sub = 0; sub < width; sub += block) {
+      const float *ds = d + lane + sub;
+      for (int64_t run = 0; run < runs->count; ++run) {
+        const float *xs = x + runs->offset[run];
+        float *to = panel + run * length * width + sub;
+        int64_t j = 0;
+#define WEIGHTS(V, J)                                                                           \
+  for (; j + J <= length; j += J)                                                               \
+    weights_##V##_##J(xs + j, x_row, x_step, ds, d_row, filters, rows, columns, to + j * width, \
+                      width);
+#if LANES == 16
+        if (block == 32) {
+          WEIGHTS(2, 12) WEIGHTS(2, 4) WEIGHTS(2, 1)
+        } else if (length == 3 * channels && x_step == channels && channels % 8 == 0) {
+          for (int64_t c = 0; c < channels; c += 8)
+            weights_row(xs + c, x_row, ds, d_row, filters, channels, rows, columns, to + c * width,
+                        width);
+        } else {
+          WEIGHTS(1, 24) WEIGHTS(1, 8) WEIGHTS(1, 1)
+        }
+#else
+        WEIGHTS(2, 4) WEIGHTS(2, 1)
+#endif
+#undef WEIGHTS
+      }
+    }
+  }
+}
+
+/* Copies rows first to first + rows - 1 of an image's output gradient, with the halo's zeros. */
+static void copy_gradient(float *to, const gk_backward_job *job, int64_t image, int64_t group,
+                          int64_t first, int64_t rows) {
+  const gk_convolution *s = job->shape;
+  int64_t filters = s->filters / s->groups, width = s->out_width;
+  int64_t row = (job->halo_left + width + job->halo_right) * filters;
+  for (int64_t r = 0; r < rows; ++r, to += row) {
+    int64_t y = first + r;
+    if (y < 0 || y >= s->out_height) {
+      memset(to, 0, (size_t)row * sizeof(float));
+      continue;
+    }
+    int64_t at = ((image * s->out_height + y) * width) * s->filters + group * filters;
+    memset(to, 0, (size_t)(job->halo_left * filters) * sizeof(float));
+    read_gradient(to + job->halo_left * filters, filters, &job->gradient, job->gradient.g + at,
+                  job->gradient.value.x ? job->gradient.value.x + at : NULL, s->filters, width,
+                  filters, group * filters);
+    memset(to + (job->halo_left + width) * filters, 0,
+           (size_t)(job->halo_right * filters) * sizeof(float));
+  }
+}
+
+/* The gradient of one image's group with respect to its input. `rows` holds the output gradient
+ * from row `origin` on where the image fits as a whole; else bands are copied there as they are
+ * needed. */
+static void input_gradient(const gk_backward_job *job, int64_t image, int64_t group, float *rows) {
+  const gk_convolution *s = job->shape;
+  int64_t channels = s->channels / s->groups, filters = s->filters / s->groups;
+  int64_t row = (job->halo_left + s->out_width + job->halo_right) * filters;
+  int64_t panel = gk_padded(channels), out_row = s->width * s->channels;
+  const float *weights = job->packed + group * panel * filters * s->kernel_height * s->kernel_width;
+  float *out = job->input_gradient + image * s->height * out_row + group * channels;
+  for (int64_t py = 0; py < s->stride_height; ++py) {
+    gk_axis_taps ty;
+    gk_phase_taps(s->kernel_height, s->stride_height, s->padding_height, s->dilation_height, py,
+                  &ty);
+    for (int64_t px = 0; px < s->stride_width; ++px) {
+      gk_axis_taps tx;
+      gk_phase_taps(s->kernel_width, s->stride_width, s->padding_width, s->dilation_width, px, &tx);
+      int merged = tx.count > 0 && tx.offset[tx.count - 1] - tx.offset[0] == tx.count - 1;
+      gk_runs runs = {0, merged ? tx.count * filters : filters, {0}};
+      int64_t low = ty.count ? ty.offset[0] : 0, high = ty.count ? ty.offset[ty.count - 1] : 0;
+      for (int64_t i = 0; i < ty.count; ++i)
+        for (int64_t j = 0; j < (merged ? 1 : tx.count); ++j)
+          runs.offset[runs.count++] = (ty.offset[i] - low) * row + tx.offset[j] * filters;
+      int64_t height = py < s->height ? gk_ceil_div(s->height - py, s->stride_height) : 0;
+      int64_t columns = px < s->width ? gk_ceil_div(s->width - px, s->stride_width) : 0;
+      if (runs.count == 0) runs.length = 0;
+      if (columns == 0) height = 0;
+      int64_t band = job->whole ? height : gk_band(s);
+      for (int64_t y = 0; y < height; y += band) {
+        int64_t many = gk_min(band, height - y);
+        const float *in = rows;
+        if (job->whole) {
+          in += (job->halo_top + y + low) * row;
+        } else if (runs.count > 0) {
+          copy_gradient(rows, job, image, group, y + low, many + high - low);
+        }
+        grid(&runs, weights, NULL, many, columns, in + job->halo_left * filters, row, filters,
+             out + (py + y * s->stride_height) * out_row + px * s->channels,
+             s->stride_height * out_row, s->stride_width * s->channels, channels, job->accumulate);
+      }
+      weights += panel * runs.count * runs.length;
+    }
+  }
+}
+
+static void convolution_backward_tile(void *context, int64_t chunk, int worker) {
+  const gk_backward_job *job = context;
+  const gk_convolution *s = job->shape;
+  int64_t filters = s->filters / s->groups;
+  int64_t row = (job->halo_left + s->out_width + job->halo_right) * filters;
+  int64_t weights = gk_padded(filters) * job->runs->count * job->runs->length;
+  float *partial = job->partial + chunk * job->partial_stride;
+  float *scratch = job->scratch + worker * job->scratch_stride;
+  int64_t band = gk_band(s);
+  float *rows = scratch,
+        *x = scratch + job->scratch_stride -
+             (gk_in_rows(s, band) * gk_in_width(s) * (s->channels / s->groups) + GK_SLACK);
+  memset(partial, 0, (size_t)job->partial_stride * sizeof(float));
+  int64_t end = gk_min(s->n, (chunk + 1) * job->chunk_images);
+  for (int64_t image = chunk * job->chunk_images; image < end; ++image) {
+    for (int64_t g = 0; g < s->groups; ++g) {
+      if (job->whole)
+        copy_gradient(rows, job, image, g, -job->halo_top,
+                      job->halo_top + s->out_height + job->halo_bottom);
+      if (job->input_gradient != NULL) input_gradient(job, image, g, rows);
+      for (int64_t y = 0; y < s->out_height; y += band) {
+        int64_t many = gk_min(band, s->out_height - y);
+        const float *d = rows + job->halo_left * filters;
+        if (job->whole) {
+          d += (job->halo_top + y) * row;
+        } else {
+          copy_gradient(rows, job, image, g, y, many);
+        }
+        copy_rows(x, s, &job->in, image, g, y * s->stride_height - s->padding_height,
+                  gk_in_rows(s, many));
+        weight_band(s, job->runs, x, d, row, many, partial + g * weights);
+        if (job->want_bias) {
+          float *bias = partial + job->weight_size + g * filters;
+          for (int64_t r = 0; r < many; ++r)
+            for (int64_t c = 0; c < s->out_width; ++c)
+              for (int64_t f = 0; f < filters; ++f) bias[f] += d[r * row + c * filters + f];
+        }
+      }
+    }
+  }
+}
