@@ -1,0 +1,173 @@
+/* The convolution kernels on random shapes, against plain loops in float64; meant to be compiled
+ * with the address and undefined-behaviour sanitizers (test_kernels.py does), with every buffer of
+ * exactly the size that the kernels ask for and scratch memory full of NaN.
+ *
+ *     convolutions SEED CASES     prints "CASES cases" or what was wrong
+ */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "GraftKernels.h"
+
+/* Instead of memory.c: no room beyond what is asked for, so that the sanitizer sees every overrun.
+ */
+void *gk_allocate(size_t count, size_t size) { return calloc(count > 0 ? count : 1, size); }
+void gk_free(void *memory) { free(memory); }
+
+static float number(void) { return (float)rand() / (float)RAND_MAX - 0.5f; }
+static int below(int limit) { return rand() % limit; }
+
+static float *numbers(int64_t count) {
+  float *memory = gk_allocate((size_t)count, sizeof(float));
+  for (int64_t i = 0; i < count; ++i) memory[i] = number();
+  return memory;
+}
+
+/* The largest difference, as a share of the largest value. */
+static double distance(const float *ours, const double *exact, int64_t count) {
+  double far = 0, most = 1e-2;
+  for (int64_t i = 0; i < count; ++i) {
+    double difference = fabs(ours[i] - exact[i]);
+    if (!(difference <= far)) far = isnan(difference) ? INFINITY : difference;
+    most = fmax(most, fabs(exact[i]));
+  }
+  return far / most;
+}
+
+typedef struct reference {
+  double *out, *input, *weights, *bias;
+} reference;
+
+static void compute(const gk_convolution *s, gk_view in, const float *weights, const float *bias,
+                    const float *gradient, reference *to) {
+  int64_t channels = s->channels / s->groups, filters = s->filters / s->groups;
+  int64_t kernel = s->kernel_height * s->kernel_width;
+  for (int64_t n = 0; n < s->n; ++n)
+    for (int64_t oy = 0; oy < s->out_height; ++oy)
+      for (int64_t ox = 0; ox < s->out_width; ++ox)
+        for (int64_t f = 0; f < s->filters; ++f) {
+          int64_t o = ((n * s->out_height + oy) * s->out_width + ox) * s->filters + f;
+          int64_t group = f / filters;
+          double sum = bias[f];
+          to->bias[f] += gradient[o];
+          for (int64_t t = 0; t < kernel; ++t) {
+            int64_t y = oy * s->stride_height + t / s->kernel_width * s->dilation_height -
+                        s->padding_height;
+            int64_t x =
+                ox * s->stride_width + t % s->kernel_width * s->dilation_width - s->padding_width;
+            if (y < 0 || x < 0 || y >= s->height || x >= s->width) continue;
+            for (int64_t c = 0; c < channels; ++c) {
+              int64_t channel = group * channels + c;
+              int64_t i = ((n * s->height + y) * s->width + x) * s->channels + channel;
+              int64_t w = (f * channels + c) * kernel + t;
+              double value = in.x[i];
+              if (in.scale != NULL) value = value * in.scale[channel] + in.shift[channel];
+              if (!(value > 0)) value *= in.slope;
+              sum += value * weights[w];
+              to->input[i] += (double)weights[w] * gradient[o];
+              to->weights[w] += value * gradient[o];
+            }
+          }
+          to->out[o] = sum;
+        }
+}
+
+static int check(const gk_convolution *s, int rectified) {
+  int depthwise = gk_is_depthwise(s);
+  int64_t in_count = s->n * s->height * s->width * s->channels;
+  int64_t out_count = s->n * s->out_height * s->out_width * s->filters;
+  int64_t weight_count =
+      s->filters * (s->channels / s->groups) * s->kernel_height * s->kernel_width;
+  float *x = numbers(in_count), *weights = numbers(weight_count), *bias = numbers(s->filters);
+  float *gradient = numbers(out_count), *scale = numbers(s->channels),
+        *shift = numbers(s->channels);
+  float *out = numbers(out_count), *input = numbers(in_count);
+  float *weights_gradient = numbers(weight_count), *bias_gradient = numbers(s->filters);
+  for (int64_t i = 0; i < in_count; ++i) input[i] = 1; /* what the gradient is added to */
+  size_t scratch_size =
+      2 * (depthwise ? gk_depthwise_scratch_size(s) : gk_convolution_scratch_size(s));
+  float *scratch = gk_allocate(scratch_size, sizeof(float));
+  for (size_t i = 0; i < scratch_size; ++i) scratch[i] = NAN;
+  int64_t tiles = depthwise ? gk_depthwise_tiles(s) : gk_convolution_tiles(s);
+  float *statistics = numbers(tiles * 2 * s->filters);
+  float *packed =
+      numbers((int64_t)(depthwise ? gk_depthwise_packed_size(s) : gk_convolution_packed_size(s)));
+  float *backward = numbers((int64_t)gk_convolution_packed_backward_size(s));
+  float *partial =
+      numbers((int64_t)(depthwise ? gk_depthwise_partial_size(s) : gk_convolution_partial_size(s)));
+  gk_view in = {x, rectified ? scale : NULL, rectified ? shift : NULL, rectified ? 0.1f : 1};
+  gk_gradient_view view = {gradient, {NULL, NULL, NULL, 1}, NULL, NULL, NULL};
+  if (depthwise) {
+    gk_depthwise_pack(s, weights, packed);
+    gk_depthwise_forward(s, 2, in, packed, bias, out, statistics, scratch);
+    gk_depthwise_backward(s, 2, in, view, packed, input, 1, weights_gradient, bias_gradient,
+                          partial, scratch);
+  } else {
+    gk_convolution_pack(s, weights, packed);
+    gk_convolution_pack_backward(s, weights, backward);
+    gk_convolution_forward(s, 2, in, packed, bias, out, statistics, scratch);
+    gk_convolution_backward(s, 2, in, view, backward, input, 1, weights_gradient, bias_gradient,
+                            partial, scratch);
+  }
+  reference exact = {
+      calloc((size_t)out_count, sizeof(double)), calloc((size_t)in_count, sizeof(double)),
+      calloc((size_t)weight_count, sizeof(double)), calloc((size_t)s->filters, sizeof(double))};
+  for (int64_t i = 0; i < in_count; ++i) exact.input[i] = 1;
+  compute(s, in, weights, bias, gradient, &exact);
+  const char *names[] = {"output", "input gradient", "weight gradient", "bias gradient"};
+  double far[] = {distance(out, exact.out, out_count), distance(input, exact.input, in_count),
+                  distance(weights_gradient, exact.weights, weight_count),
+                  distance(bias_gradient, exact.bias, s->filters)};
+  int wrong = 0;
+  for (int i = 0; i < 4; ++i) {
+    if (far[i] <= 2e-5) continue;
+    wrong = 1;
+    printf(
+        "%s is off by %g: n %d, %d x %d x %d -> %d filters, kernel %d x %d, stride %d x %d, "
+        "padding %d x %d, dilation %d x %d, groups %d\n",
+        names[i], far[i], (int)s->n, (int)s->channels, (int)s->height, (int)s->width,
+        (int)s->filters, (int)s->kernel_height, (int)s->kernel_width, (int)s->stride_height,
+        (int)s->stride_width, (int)s->padding_height, (int)s->padding_width,
+        (int)s->dilation_height, (int)s->dilation_width, (int)s->groups);
+  }
+  float *all[] = {x,       weights,    bias,   gradient,         scale,
+                  shift,   out,        input,  weights_gradient, bias_gradient,
+                  scratch, statistics, packed, backward,         partial};
+  for (size_t i = 0; i < sizeof all / sizeof *all; ++i) gk_free(all[i]);
+  free(exact.out), free(exact.input), free(exact.weights), free(exact.bias);
+  return wrong;
+}
+
+/* A random shape; 0 where the window does not fit. */
+static int draw(gk_convolution *s) {
+  int groups = below(3) == 0 ? 1 + below(3) : 1;
+  int channels = 1 + below(below(4) == 0 ? 70 : 18), filters = 1 + below(below(4) == 0 ? 70 : 18);
+  if (below(4) == 0) channels = filters = 16 * (1 + below(3));
+  if (below(4) == 0) groups = 2 + below(80), channels = filters = 1; /* depthwise */
+  *s = (gk_convolution){.n = 1 + below(5), .height = 1 + below(12), .width = 1 + below(24)};
+  s->channels = channels * groups, s->filters = filters * groups, s->groups = groups;
+  s->kernel_height = 1 + below(4), s->kernel_width = below(2) ? 3 : 1 + below(4);
+  s->stride_height = 1 + below(3), s->stride_width = below(2) ? 1 : 1 + below(3);
+  s->padding_height = below(3), s->padding_width = below(3);
+  s->dilation_height = 1 + below(2), s->dilation_width = below(2) ? 1 : 2;
+  int64_t rows =
+      s->height + 2 * s->padding_height - s->dilation_height * (s->kernel_height - 1) - 1;
+  int64_t columns = s->width + 2 * s->padding_width - s->dilation_width * (s->kernel_width - 1) - 1;
+  s->out_height = rows / s->stride_height + 1, s->out_width = columns / s->stride_width + 1;
+  return rows >= 0 && columns >= 0;
+}
+
+int main(int count, char **arguments) {
+  if (count != 3) return 2;
+  srand((unsigned)atoi(arguments[1]));
+  int wrong = 0, cases = atoi(arguments[2]);
+  for (int done = 0; done < cases && wrong < 5;) {
+    gk_convolution shape;
+    if (!draw(&shape)) continue;
+    wrong += check(&shape, below(2));
+    ++done;
+  }
+  if (wrong == 0) printf("%d cases\n", cases);
+  return wrong != 0;
+}
