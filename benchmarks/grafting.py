@@ -10,8 +10,10 @@ the authors' published way, restated in PyTorch. The contenders take turns, and 
 from __future__ import annotations
 
 import argparse
+import json
 import statistics
 import time
+from pathlib import Path
 from collections.abc import Callable
 
 import numpy as np
@@ -130,6 +132,23 @@ def main() -> None:
     for name, times in seconds.items():
         median = statistics.median(times)
         print(f"{name:24}{median * 1e3:9.1f}{median / base:9.2f}{total_bytes / median / 1e9:8.1f}")
+    write({name: statistics.median(times) for name, times in seconds.items()})
+
+
+def write(medians: dict[str, float]) -> None:
+    """build/bench/graft.json: seconds of ours and of each peer. Beside the copy the ratio is ours to
+    its, to be at most the goal; beside the published way it is its to ours, to be at least that."""
+    ours, copy = medians["graft"], medians["copy of the same bytes"]
+    rows = [{"case": "resnet50/k2/copy", "ours": ours, "peer": copy, "ratio": ours / copy, "goal": 2}]
+    published = medians.get("published way, PyTorch")
+    if published is not None:
+        rows.append({
+            "case": "resnet50/k2/published", "ours": ours, "peer": published,
+            "ratio": published / ours, "goal": 20,
+        })
+    target = Path(__file__).resolve().parents[1] / "build" / "bench"
+    target.mkdir(parents=True, exist_ok=True)
+    (target / "graft.json").write_text(json.dumps(rows, indent=1) + "\n")
 
 
 if __name__ == "__main__":
