@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import zlib
+
 import numpy as np
 import pytest
 
@@ -168,3 +171,42 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path) -> None:
     refused(trainer(epochs=7), "epochs")
     (tmp_path / "run" / "manifest.json").write_text("{}")
     refused(trainer(), "manifest")
+
+
+def resealed(text: str) -> str:
+    """A manifest whose checksum fits again: the CRC-32 of the text without it and without spaces."""
+    plain = re.sub(r'("(?:[^"\\]|\\.)*")|\s+', lambda m: m.group(1) or "", text)
+    plain = re.sub(r',"checksum":\d+}$', "}", plain)
+    return plain[:-1] + f',"checksum":{zlib.crc32(plain.encode())}}}'
+
+
+def test_a_manifest_is_data_that_is_checked(tmp_path) -> None:
+    run = trainer()
+    interrupted(run, 9)
+    run.save(tmp_path / "run")
+    path = tmp_path / "run" / "manifest.json"
+    text = path.read_text()
+    path.write_text(resealed(text))
+    trainer().load(tmp_path / "run")  # the seal is right
+
+    for pattern, wrong in [
+        (r'"images": *\d+', '"images": 9223372036854775807'),
+        (r'"correct": *\d+', '"correct": -1'),
+        (r'"steps": *\d+', '"steps": 9223372036854775807'),
+        (r'"batch": *\d+', '"batch": 1000'),
+        (r'"stage": *\d+', '"stage": 77'),
+        (r'"epochs_done": *\d+', '"epochs_done": 4'),
+        (r'"version": *1', '"version": 2'),
+        (r'"report_epochs": *\[', '"report_epochs": [-3'),
+        (r'"seconds"', '"minutes"'),
+    ]:
+        changed, times = re.subn(pattern, wrong, text)
+        assert times, pattern
+        path.write_text(resealed(changed))
+        other = trainer()
+        with pytest.raises((graft.FormatError, graft.UnsupportedError), match="manifest"):
+            other.load(tmp_path / "run")
+        assert other.epochs_done == 0
+    path.write_text(text.replace('"images"', '"Images"', 1))
+    with pytest.raises(graft.FormatError, match="checksum"):
+        trainer().load(tmp_path / "run")

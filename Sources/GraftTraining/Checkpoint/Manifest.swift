@@ -179,7 +179,8 @@ struct Manifest {
     guard members.count == trainer.members.count else {
       throw GraftError(
         .shapeMismatch,
-        "\(path): \(members.count) networks in the checkpoint, \(trainer.members.count) in this trainer"
+        "\(path): \(members.count) networks in the checkpoint, \(trainer.members.count) in this "
+          + "trainer"
       )
     }
     for (index, (saved, own)) in zip(members, trainer.members).enumerated() {
@@ -214,9 +215,10 @@ struct Manifest {
       state.position.evaluations.append(Evaluation(loss: loss, accuracy: accuracy))
     }
     for member in root["members"]?.elements ?? [] {
-      guard let loss = member["loss"]?.number, let correct = whole(member["correct"], 0...Int.max),
-        let images = whole(member["images"], 0...Int.max),
-        let steps = whole(member["steps"], 0...Int.max)
+      guard let loss = member["loss"]?.number,
+        let images = whole(member["images"], 0...trainer.train.count),
+        let correct = whole(member["correct"], 0...images),
+        let steps = whole(member["steps"], 0...1 << 60)
       else { throw malformed("members") }
       state.sums.append(EpochSums(loss: loss, correct: correct, images: images))
       state.steps.append(steps)
