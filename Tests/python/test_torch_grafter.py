@@ -17,7 +17,8 @@ from torch.nn import functional as F
 
 import graft
 import graft.torch
-from test_information import numpy_entropy, published_entropy
+from graft.torch._measure import measure
+from test_information import KINDS, numpy_entropy, published_entropy, spread
 from torch_reference import (
     SAMPLES, Graph, Residual, Tied, Tokens, arrays, assert_same, by_module, image, numpy_graft,
     randomise, share)
@@ -123,6 +124,29 @@ def test_compatibility_of_torch_is_the_published_codes() -> None:
         assert network.entropy_before == pytest.approx(entropies[k], abs=1e-6)
         assert network.alpha == pytest.approx(round(
             0.4 / np.pi * np.arctan(500 * (entropies[k] - entropies[1 - k])) + 0.5, 2), abs=1e-7)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_torch_measures_as_the_library_to_the_bit(kind: str) -> None:
+    rng = np.random.default_rng(KINDS.index(kind))
+    for round_ in range(20):
+        bins = int(rng.integers(1, 120))
+        w = torch.from_numpy(spread(rng, int(rng.integers(2, 3000)), bins, kind))
+        for compatibility in (False, True):
+            ours, theirs = (
+                measure(w, 0, bins, 0.1, compatibility, library) for library in (True, False))
+            assert ours.entropy == theirs.entropy, (round_, bins)
+            assert (ours.filters, ours.invalid) == (theirs.filters, theirs.invalid)
+            assert ours.norm == pytest.approx(theirs.norm, rel=1e-12)
+        pairs = [[nn.Module(), nn.Module()] for _ in range(2)]
+        for pair in pairs:
+            for module, values in zip(pair, (w, w.flip(0) * 0.999)):
+                module.w = nn.Parameter(values.clone().reshape(1, -1))
+        for pair, backend in zip(pairs, BACKENDS):
+            plan = graft.torch.plan(pair[0])
+            plan.set("w", "layer", filter_axis=1)
+            grafter_of(pair, plan=plan, backend=backend, bins=bins).step()
+        assert_same(pairs[0], [arrays(module) for module in pairs[1]])
 
 
 # ---- types and memory ----------------------------------------------------------------------------

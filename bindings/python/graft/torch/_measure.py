@@ -99,8 +99,9 @@ def _edges(low: float, high: float, bins: int, compatibility: bool, double: bool
     """The numbers from which on a weight lies in the next bin: `bins` - 1 inner edges, or in the
     published code's order of operations all `bins` + 1."""
     if compatibility:
-        scale = (np.float32(high) - np.float32(low)) / np.float32(bins)
-        return np.float32(low) + np.arange(bins + 1, dtype=np.float32) * scale
+        with np.errstate(over="ignore", invalid="ignore"):  # as in the library
+            scale = (np.float32(high) - np.float32(low)) / np.float32(bins)
+            return np.float32(low) + np.arange(bins + 1, dtype=np.float32) * scale
     if low == high:  # as numpy.histogram widens it
         low, high = low - 0.5, high + 0.5
     edges = np.arange(1, bins) * ((high - low) / bins) + low
