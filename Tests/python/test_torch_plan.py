@@ -137,22 +137,32 @@ def test_nothing_about_the_module_changes() -> None:
             assert torch.equal(value, before[key])
 
 
-def test_a_forward_pass_may_keep_things() -> None:
+def test_a_forward_pass_may_keep_things(monkeypatch: pytest.MonkeyPatch) -> None:
     class Keeps(nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.conv = nn.Conv2d(3, 4, 3)
             self.register_buffer("calls", torch.zeros(()))
+            self.seen: list[torch.Tensor] = []
+            self.by_name: dict[str, object] = {"x": 1}
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             self.calls += 1
             self.features = self.conv(x)
+            self.seen.append(self.features)
+            self.by_name["x"] = x
             return self.features
 
+    def fail(*_: object) -> None:
+        raise RuntimeError("no symbolic trace")
+
     for inputs in (None, image()):
+        if inputs is not None:
+            monkeypatch.setattr("graft.torch._plan.trace_symbolically", fail)
         module = Keeps()
-        graft.torch.plan(module, inputs)
+        assert graft.torch.plan(module, inputs).method == ("fx" if inputs is None else "hooks")
         assert not hasattr(module, "features") and module.calls == 0
+        assert module.seen == [] and module.by_name == {"x": 1}
         assert type(module(image())) is torch.Tensor
 
 

@@ -13,6 +13,8 @@ from ._arrays import DescribedNetwork
 from ._errors import InvalidArgumentError, check
 from ._library import lib
 
+_ROLES = {one.name.lower(): one for one in s.Role}
+
 
 @dataclass(frozen=True)
 class PlanEntry:
@@ -124,14 +126,13 @@ class Plan:
         filter_axis
             The dimension along which its filters lie, 0 or 1.
         """
-        roles = {one.name.lower(): one for one in s.Role}
-        if role not in roles:
-            raise InvalidArgumentError(f"role is {role!r}; allowed are {', '.join(roles)}")
+        if role not in _ROLES:
+            raise InvalidArgumentError(f"role is {role!r}; allowed are {', '.join(_ROLES)}")
         index = self._find(tensor)
         if role == "follows" and feeder is None:
             raise InvalidArgumentError("feeder is None; 'follows' needs the layer to follow")
         leader = index if feeder is None else self._find(feeder, "feeder")
-        check(lib.graft_plan_set(self._handle, index, roles[role], leader, filter_axis))
+        check(lib.graft_plan_set(self._handle, index, _ROLES[role], leader, filter_axis))
 
     def table(self) -> str:
         """The plan as text, a line an array."""

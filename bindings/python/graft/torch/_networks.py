@@ -70,8 +70,8 @@ def _check(item: Item, other: Item, label: str) -> None:
         raise UnsupportedError(f"{label}: {item.name} lies on the meta device: it has no numbers")
     if mine.device.type == "mps":
         raise UnsupportedError(
-            f"{label}: {item.name} lies on {mine.device}, which has no float64: move the network to "
-            "the CPU for the graft")
+            f"{label}: {item.name} lies on {mine.device}, which has no float64: move the network "
+            "to the CPU for the graft")
     if mine.shape != theirs.shape:
         raise ShapeMismatchError(
             f"{label}: {item.name} has shape {tuple(mine.shape)}, and in models[0] "

@@ -52,22 +52,21 @@ class Plan(_plan.Plan):
         self._fill(items, places)
 
     def _fill(self, items: list[Item], places: dict[int, Place]) -> None:
+        """From the plan by order, which the base class has made."""
         floating = [i for i, item in enumerate(items) if item.tensor.is_floating_point()]
-        for index in floating:  # so that the order of what follows does not matter
-            super().set(index, "layer")
-        for index in floating:
+        for index in floating:  # layers first: only a layer can be followed
+            if places[index].role == "layer":
+                super().set(index, "layer", filter_axis=places[index].axis)
+        # By order, what follows has fewer dimensions than its layer: so nothing follows a tensor
+        # any more when its turn to stop being a layer comes.
+        for index in sorted(floating, key=lambda index: _rank(items[index].tensor)):
             place = places[index]
-            if place.role == "layer":
-                if place.axis:
-                    super().set(index, "layer", filter_axis=place.axis)
-            elif place.role == "tied":
+            if place.role == "tied":
                 first = items[index].alias_of or 0
-                original = places[first]
-                if original.role == "layer":
-                    super().set(index, "follows", first)
-                else:
-                    super().set(index, original.role, original.feeder)
-            else:
+                place = places[first]
+                if place.role == "layer":
+                    place = Place("follows", "tied", first)
+            if place.role != "layer":
                 super().set(index, place.role, place.feeder)
 
     def __getitem__(self, key: str | int) -> _plan.PlanEntry:
@@ -94,6 +93,10 @@ class Plan(_plan.Plan):
         return "\n".join([*lines, *(f"  {note}" for note in self.notes)])
 
     __str__ = table
+
+
+def _rank(tensor: torch.Tensor) -> int:
+    return 0 if is_uninitialised(tensor) else tensor.dim()
 
 
 def _stand_in(tensor: torch.Tensor) -> np.ndarray:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import inspect
-from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -14,14 +12,15 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakIdKeyDictionary
 
 from ._flow import NOTHING, Flow, Value
-from ._inventory import inner, is_uninitialised, walk
+from ._inventory import inner, walk
 from ._kinds import is_leaf, kind_of
+from ._untouched import plain_execution, untouched
 
 
 def trace_symbolically(module: nn.Module, flow: Flow) -> None:
     """Steps from `torch.fx`. Raises whatever that raises where a module cannot be traced."""
     outer = _outer(module)
-    with _untouched(module):
+    with untouched(module):
         graph = _Tracer(outer).trace(outer)
     modules = dict(outer.named_modules(remove_duplicate=False))
     parameters = {
@@ -114,7 +113,7 @@ def run_hooked(module: nn.Module, example_inputs: Any, flow: Flow) -> None:
                 handles.append(one.register_forward_pre_hook(watch.before, with_kwargs=True))
                 handles.append(one.register_forward_hook(
                     watch.after, with_kwargs=True, always_call=False))
-        with _untouched(module), _plain_execution(module), watch:
+        with untouched(module), plain_execution(module), watch:
             module(*args, **kwargs)
     finally:
         for handle in handles:
@@ -180,61 +179,3 @@ def follow_order(module: nn.Module, flow: Flow) -> None:
         seen.add(id(one))
         if kind_of(one) is not None or is_leaf(one):
             value = flow.module_called(one, [value])
-
-
-@contextlib.contextmanager
-def _untouched(module: nn.Module) -> Iterator[None]:
-    """Puts back every attribute and buffer that a forward pass sets on the modules."""
-    modules = list(module.modules())
-    buffers = [
-        (buffer, buffer._version, buffer.clone()) for buffer in module.buffers()
-        if not is_uninitialised(buffer) and not buffer.is_inference()]
-    before = [
-        (one, dict(one.__dict__), [
-            (one.__dict__[kind], dict(one.__dict__[kind])) for kind in
-            ("_parameters", "_buffers", "_modules") if kind in one.__dict__])
-        for one in modules]
-    try:
-        yield
-    finally:
-        for one, attributes, members in before:
-            for name in set(one.__dict__) - set(attributes):
-                del one.__dict__[name]
-            one.__dict__.update(attributes)
-            for current, kept_members in members:
-                if _changed(current, kept_members):
-                    current.clear()
-                    current.update(kept_members)
-        with torch.no_grad():
-            for buffer, version, kept in buffers:
-                if buffer._version != version:
-                    buffer.copy_(kept)
-
-
-def _changed(current: dict[str, Any], kept: dict[str, Any]) -> bool:
-    return current.keys() != kept.keys() or any(current[name] is not kept[name] for name in kept)
-
-
-@contextlib.contextmanager
-def _plain_execution(module: nn.Module) -> Iterator[None]:
-    """No gradients, no compiled or fused shortcuts past the hooks; batch norms do not learn, and
-    random state is as before afterwards."""
-    norms = [
-        one for one in module.modules()
-        if isinstance(one, nn.modules.batchnorm._NormBase) and one.training]
-    fast = torch.backends.mha.get_fastpath_enabled()
-    try:
-        for one in norms:
-            one.training = False
-        torch.backends.mha.set_fastpath_enabled(False)
-        with torch.no_grad(), torch.random.fork_rng(), _uncompiled():
-            yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast)
-        for one in norms:
-            one.training = True
-
-
-def _uncompiled() -> Any:
-    stance = getattr(torch.compiler, "set_stance", None)
-    return stance("force_eager") if stance is not None else contextlib.nullcontext()
