@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from ._errors import UnsupportedError
 from ._functions import FUNCTIONS
+from ._openmp import SONAME, settle
 from ._structures import Sized
 from ._version import __version__
 
@@ -47,25 +48,18 @@ def find_library() -> Path:
 
 
 def _load(path: Path) -> ctypes.CDLL:
-    """Load the library; its one shared dependency, LLVM's OpenMP runtime, may lie beside it.
+    """Load the library, with the OpenMP runtime that the process has, where it has one.
 
-    A runtime of that name that the process or the system has is taken first: two copies in one
-    process abort it.
+    Without one it is the runtime beside the library (the wheel's), or else the system's.
     """
+    settle(path)
     try:
         return ctypes.CDLL(str(path), mode=ctypes.RTLD_LOCAL)
     except OSError as error:
-        beside = path.parent / "libomp.so.5"
-        if "libomp" not in str(error):
-            raise ImportError(f"{path} cannot be loaded: {error}") from error
-        if not beside.is_file():
+        if SONAME in str(error):
             raise ImportError(
-                f"{path} needs LLVM's OpenMP runtime, libomp.so.5, which is not installed "
+                f"{path} needs LLVM's OpenMP runtime, {SONAME}, which is not installed "
                 f"(on Debian and Ubuntu: apt-get install libomp5): {error}") from error
-    try:
-        ctypes.CDLL(str(beside), mode=ctypes.RTLD_LOCAL)
-        return ctypes.CDLL(str(path), mode=ctypes.RTLD_LOCAL)
-    except OSError as error:
         raise ImportError(f"{path} cannot be loaded: {error}") from error
 
 
