@@ -44,7 +44,21 @@ $(VENV)/.demo: examples/demo/requirements.txt
 	@$(PIP) install -r $<
 	@touch $@
 
-$(VENV)/.test: Tests/python/requirements.txt $(VENV)/.demo
+# Open MPI for the example that uses it, and pkg-config for those who build without CMake. Where
+# there is no apt-get, the tests that need them say what they miss.
+TEST_PACKAGES := $(strip $(if $(shell command -v mpicc),,libopenmpi-dev) \
+  $(if $(shell command -v mpirun),,openmpi-bin) $(if $(shell command -v pkg-config),,pkg-config))
+
+$(VENV)/.packages:
+	@mkdir -p $(VENV)
+ifneq ($(TEST_PACKAGES),)
+	@echo "Installing $(TEST_PACKAGES)"
+	@$(APT) update >/dev/null
+	@$(APT) install --no-install-recommends $(TEST_PACKAGES) >/dev/null
+endif
+	@touch $@
+
+$(VENV)/.test: Tests/python/requirements.txt $(VENV)/.demo $(VENV)/.packages
 	@echo "Installing the tests' Python packages into $(VENV)"
 	@$(PIP) install -r $<
 	@touch $@
@@ -66,6 +80,37 @@ build: $(STATIC)/.complete
 	$(SWIFT_BUILD)
 	@cp -f .build/release/libgraft.so $(LIBRARY).new && mv -f $(LIBRARY).new $(LIBRARY)
 	@ln -sf libgraft.so build/$(SONAME)
+
+# ---- install -------------------------------------------------------------------------------------
+
+# make install PREFIX=folder: headers, library, pkg-config and CMake files. DESTDIR is put in front
+# of every path, for packagers. A library that is there is not built again (sudo has no Swift).
+PREFIX ?= /usr/local
+DESTDIR ?=
+VERSION := $(shell sed -n 's/^\#define GRAFT_VERSION_[MP][AIT][A-Z]* //p' Include/graft/version.h | \
+  paste -sd.)
+INTO = $(DESTDIR)$(PREFIX)
+FILL := sed -e 's/@VERSION@/$(VERSION)/g' -e 's/@SONAME@/$(SONAME)/g'
+
+.PHONY: install
+install: $(if $(wildcard $(LIBRARY)),,build)
+	install -d "$(INTO)/include/graft" "$(INTO)/lib/pkgconfig" "$(INTO)/lib/cmake/Graft"
+	install -m 644 Include/graft.h Include/graft.hpp "$(INTO)/include"
+	install -m 644 Include/graft/*.h "$(INTO)/include/graft"
+	install -m 755 $(LIBRARY) "$(INTO)/lib/libgraft.so.$(VERSION)"
+	ln -sf libgraft.so.$(VERSION) "$(INTO)/lib/$(SONAME)"
+	ln -sf $(SONAME) "$(INTO)/lib/libgraft.so"
+	$(FILL) bindings/cpp/graft.pc.in > "$(INTO)/lib/pkgconfig/graft.pc"
+	$(FILL) bindings/cpp/GraftConfig.cmake.in > "$(INTO)/lib/cmake/Graft/GraftConfig.cmake"
+	$(FILL) bindings/cpp/GraftConfigVersion.cmake.in \
+	  > "$(INTO)/lib/cmake/Graft/GraftConfigVersion.cmake"
+
+.PHONY: uninstall
+uninstall:
+	rm -rf "$(INTO)/include/graft" "$(INTO)/lib/cmake/Graft"
+	rm -f "$(INTO)/include/graft.h" "$(INTO)/include/graft.hpp" "$(INTO)/lib/libgraft.so" \
+	  "$(INTO)/lib/$(SONAME)" "$(INTO)/lib/libgraft.so.$(VERSION)" \
+	  "$(INTO)/lib/pkgconfig/graft.pc"
 
 # ---- use -----------------------------------------------------------------------------------------
 
@@ -97,5 +142,6 @@ help:
 	@echo "             make demo DATA=cifar10 DIR=folder uses CIFAR-10's binary files"
 	@echo "make test    run every test; the last line counts them"
 	@echo "make build   build $(LIBRARY), the self-contained library (header: Include/graft.h)"
+	@echo "make install install it, headers, CMake and pkg-config files into PREFIX ($(PREFIX))"
 	@echo "make bench   measure speed beside PyTorch's"
 	@echo "make clean   remove everything that was built"
