@@ -1,4 +1,4 @@
-"""Runs every program of the README."""
+"""Runs every program of the README, and of docs/training.md."""
 
 from __future__ import annotations
 
@@ -31,6 +31,19 @@ def test_python_program(index, tmp_path):
         capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     assert "alpha" in result.stdout if index == 0 else "epoch" in result.stdout
+
+
+def test_the_training_page_runs_as_one_program(tmp_path):
+    page = (ROOT / "docs" / "training.md").read_text()
+    programs = re.findall(r"^```python\n(.*?)^```$", page, re.M | re.S)
+    assert len(programs) == 4
+    result = subprocess.run(
+        [sys.executable, "-c", "\n".join(programs)], cwd=tmp_path, capture_output=True, text=True,
+        env=dict(os.environ, PYTHONPATH=str(ROOT / "bindings" / "python")))
+    assert result.returncode == 0, result.stderr
+    assert "epoch 3: loss" in result.stdout
+    for target in re.findall(r"\]\(([^)#]+)\)", page):
+        assert (ROOT / "docs" / target).exists(), target
 
 
 def test_c_program(tmp_path):
