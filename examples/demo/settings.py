@@ -107,5 +107,5 @@ def cifar10(directory: Path) -> Settings:
     mean, deviation = train.statistics()
     return Settings(
         "CIFAR-10", train.normalise(mean, deviation), test.normalise(mean, deviation),
-        depth=20, base_filters=16, epochs=20, batch_size=64, learning_rate=0.1, weight_decay=1e-3,
+        depth=20, base_filters=16, epochs=10, batch_size=64, learning_rate=0.1, weight_decay=1.5e-3,
         warmup_epochs=1, crop_padding=4, flip=True, seeds=1, threshold=0.1)
