@@ -41,7 +41,8 @@ def test_the_example(tmp_path: Path) -> None:
     output = run(str(ROOT / "examples" / "pytorch" / "train.py"), folder=tmp_path)
     assert time.monotonic() - start < 60
     assert "structure found by: fx" in output
-    found = re.findall(r"^(\w+) *: test accuracy after 8 epochs (\S+), (\S+)$", output, re.MULTILINE)
+    found = re.findall(
+        r"^(\w+) *: test accuracy after 8 epochs (\S+), (\S+)$", output, re.MULTILINE)
     assert [name for name, _, _ in found] == ["alone", "grafted"]
     accuracies = [float(value) for _, *values in found for value in values]
     assert min(accuracies) > 0.9, output

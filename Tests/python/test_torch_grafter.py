@@ -551,6 +551,34 @@ def test_nothing_changes_on_an_error(backend: str) -> None:
         assert grafter.steps == 0
 
 
+def test_memory_that_is_shared() -> None:
+    storage = torch.randn(40)
+
+    def pair(*offsets: int) -> list[nn.Module]:
+        modules = [nn.Linear(4, 4, bias=False) for _ in offsets]
+        for module, offset in zip(modules, offsets):
+            module.weight = nn.Parameter(storage[offset:offset + 16].view(4, 4))
+        return modules
+
+    for backend in BACKENDS:
+        for offsets in ((0, 0), (0, 8)):
+            with pytest.raises(graft.InvalidArgumentError, match="share memory"):
+                grafter_of(pair(*offsets), backend=backend).step()
+        with pytest.raises(graft.InvalidArgumentError, match="expanded"):
+            one = nn.Linear(4, 4, bias=False)
+            one.weight = nn.Parameter(storage[:4].expand(4, 4))
+            grafter_of([one, nn.Linear(4, 4, bias=False)], backend=backend).step()
+    apart = pair(0, 16)  # neighbours in one storage
+    grafter_of(apart).step()
+    assert torch.equal(apart[0].weight, apart[1].weight)
+    stack = torch.randn(4, 4, 2)  # interleaved
+    stacked = [nn.Linear(4, 4, bias=False) for _ in range(2)]
+    for k, module in enumerate(stacked):
+        module.weight = nn.Parameter(stack[:, :, k])
+    grafter_of(stacked).step()
+    assert torch.equal(stack[..., 0], stack[..., 1])
+
+
 def test_arguments() -> None:
     modules = networks(lambda: nn.Linear(4, 3), 2)
     for given, settings, text in [

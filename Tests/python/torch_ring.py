@@ -147,7 +147,8 @@ def two_runs(folder: Path, rank: int, count: int) -> Any:
 def loses_one(
     folder: Path, rank: int, count: int, lost: int, how: int, moment: str
 ) -> Any:
-    """One process is killed or stopped at a moment of a graft; what the others see."""
+    """One process is killed or stopped at a moment of a graft; what the others see, and that they
+    go on without it."""
     join(folder, "group", rank, count)
     module = network(rank)
     grafter = graft.torch.Grafter(module, process_group=dist.group.WORLD)
@@ -177,7 +178,17 @@ def loses_one(
         error = str(raised)
     seconds = time.monotonic() - start
     same = all(torch.equal(before[n], t) for n, t in module.state_dict().items())
-    return error, seconds, same, grafter.steps
+    steps = grafter.steps
+
+    dist.destroy_process_group()  # those that are left go on
+    left = [one for one in range(count) if one != lost]
+    if len(left) > 1:
+        join(folder, "left", left.index(rank), len(left))
+        resumed = graft.torch.Grafter(module, process_group=dist.group.WORLD)
+        resumed.load_state_dict(grafter.state_dict())
+        resumed.step()
+        dist.destroy_process_group()
+    return error, seconds, same, steps, module.state_dict()
 
 
 def refuses(folder: Path, rank: int, count: int) -> Any:
@@ -233,7 +244,9 @@ def wrapped(folder: Path, rank: int, count: int) -> Any:
     dist.tensor.parallel.parallelize_module(
         sharded, mesh, {"1": dist.tensor.parallel.ColwiseParallel()})
     fully = dist.fsdp.fully_shard(nn.Linear(4, 4), mesh=mesh)
-    for one in (sharded, fully):
+    flat = dist.fsdp.FullyShardedDataParallel(
+        nn.Sequential(nn.Linear(4, 4)), device_id=torch.device("cpu"))
+    for one in (sharded, fully, flat, nn.Sequential(nn.Linear(2, 2), flat)):
         try:
             graft.torch.plan(one)
         except graft.UnsupportedError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -300,5 +301,5 @@ def _settings(
         source, weighting, a, c, bins, others.pop("threshold", 0.1),
         bool(others.pop("compatibility", False)), others)
     if source == "ring" and (weighting == "entropy" or not isinstance(weighting, str)):
-        Settings(source, weighting, a, c, bins, settings.threshold).for_torch()
+        replace(settings, others={}).for_torch()  # so that a slip shows at once
     return settings

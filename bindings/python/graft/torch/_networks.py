@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from torch import Tensor, nn
 
@@ -85,31 +86,38 @@ def _check(item: Item, other: Item, label: str) -> None:
             "the same, in another")
 
 
+@dataclass(frozen=True, order=True)
+class _Extent:
+    """Where a tensor lies; `dense`: every element between start and end is its own."""
+
+    device: str
+    start: int
+    end: int
+    dense: bool
+    label: str
+
+
 def _check_apart(networks: list[list[Item]], roles: list[str]) -> None:
-    """Raises where two tensors that are written share memory."""
-    extents = []
-    for k, items in enumerate(networks):
-        for item, role in zip(items, roles):
-            tensor = item.tensor
-            if role == "leave" or item.alias_of is not None or tensor.numel() == 0:
-                continue
-            if any(size > 1 and stride == 0
-                   for size, stride in zip(tensor.shape, tensor.stride())):
+    """Raises where two tensors that are written share memory. Such that lie interleaved (a stack of
+    networks along an inner dimension) are taken to lie apart: the library looks closer."""
+    extents = sorted(
+        _extent(item, f"models[{k}]: {item.name}")
+        for k, items in enumerate(networks) for item, role in zip(items, roles)
+        if role != "leave" and item.alias_of is None and item.tensor.numel() > 0)
+    for last, one in zip(extents, extents[1:]):
+        if one.device == last.device and one.start < last.end:
+            if one.start == last.start or (one.dense and last.dense):
                 raise InvalidArgumentError(
-                    f"models[{k}]: {item.name} is expanded: its elements share memory")
-            reach = sum((n - 1) * stride for n, stride in zip(tensor.shape, tensor.stride())) + 1
-            start = tensor.data_ptr()
-            extents.append((
-                str(tensor.device), start, start + reach * tensor.element_size(), k, item.name))
-    extents.sort()
-    for before, after in zip(extents, extents[1:]):
-        if before[0] == after[0] and after[1] < before[2] and _is_shared(before, after):
-            raise InvalidArgumentError(
-                f"models[{before[3]}]: {before[4]} and models[{after[3]}]: {after[4]} share "
-                "memory; every network needs its own")
+                    f"{last.label} and {one.label} share memory; every tensor needs its own")
 
 
-def _is_shared(before: tuple[object, ...], after: tuple[object, ...]) -> bool:
-    """Extents that overlap may still interleave within one stack of networks; the same start never
-    does. The library looks closer."""
-    return before[1] == after[1]
+def _extent(item: Item, label: str) -> _Extent:
+    tensor = item.tensor
+    walked = [(n, stride) for n, stride in zip(tensor.shape, tensor.stride()) if n > 1]
+    if any(stride == 0 for _, stride in walked):
+        raise InvalidArgumentError(f"{label} is expanded: its elements share memory")
+    reach = 1 + sum((n - 1) * stride for n, stride in walked)
+    start = tensor.data_ptr()
+    return _Extent(
+        str(tensor.device), start, start + reach * tensor.element_size(),
+        reach == tensor.numel(), label)
