@@ -101,7 +101,20 @@ graft_status graft_plan_set(graft_plan *plan, size_t index, graft_role role, siz
 /** Where a network's graft comes from. The numbers never change. */
 typedef enum graft_source {
   /** Network k receives from network k - 1 (mod K): the paper's ring. */
-  GRAFT_SOURCE_RING = 0
+  GRAFT_SOURCE_RING = 0,
+  /** Every network receives the mean of all K, itself among them (population averaging, PAPA):
+   * with GRAFT_WEIGHTING_CONSTANT it comes to constant w + (1 - constant) mean. */
+  GRAFT_SOURCE_MEAN = 1,
+  /** Every network receives the mean of the K - 1 others. */
+  GRAFT_SOURCE_OTHERS = 2,
+  /**
+   * Network k receives from network k - 2^t (mod K), t being `step`, beginning anew at
+   * 2^t >= K: the one-peer exponential ring. After ceil(log2 K) grafts each network holds
+   * something of every other.
+   */
+  GRAFT_SOURCE_EXPONENTIAL = 3,
+  /** Network k receives from network `sources`[k]; a network may be its own (it stays as it is). */
+  GRAFT_SOURCE_GIVEN = 4
 } graft_source;
 
 /** How much of its own weights a layer keeps. The numbers never change. */
@@ -109,7 +122,15 @@ typedef enum graft_weighting {
   /** The adaptive coefficient on the entropies of the two layers: the paper. */
   GRAFT_WEIGHTING_ENTROPY = 0,
   /** `constant` for every tensor. 0.5 is plain averaging, 0 hands whole networks on (rotation). */
-  GRAFT_WEIGHTING_CONSTANT = 1
+  GRAFT_WEIGHTING_CONSTANT = 1,
+  /**
+   * The adaptive coefficient on the sums of the layers' filters' entropies, each filter over its
+   * own range (the alternative that the paper names and rejects). Sums are larger than entropies of
+   * layers, and so are their differences: c decides how much that counts.
+   */
+  GRAFT_WEIGHTING_FILTER_ENTROPY = 2,
+  /** The adaptive coefficient on the layers' l1 norms, sums of |w| (the paper's "l1 grafting"). */
+  GRAFT_WEIGHTING_L1 = 3
 } graft_weighting;
 
 /** One graft. Fill with graft_options_init, then change fields. The defaults are the paper's. */
@@ -141,6 +162,17 @@ typedef struct graft_options {
   int64_t every;
   /** When: the last one after which a graft may be due; 0 (default) for no end. */
   int64_t stop;
+  /** How many grafts came before this one, >= 0: GRAFT_SOURCE_EXPONENTIAL's t. Default 0. */
+  int64_t step;
+  /** GRAFT_SOURCE_GIVEN: the source of each network, each 0 to K - 1. Copied. Default NULL. */
+  const int64_t *sources;
+  /** Number of `sources`; must be K. Default 0. */
+  size_t source_count;
+  /**
+   * 1: what is 0 in its receiver stays 0, in tensors of two or more dimensions: a pruned network
+   * keeps its mask. 0 (default): zeros come back to life.
+   */
+  int32_t keep_zeros;
 } graft_options;
 
 /** Writes the defaults into the first `size` bytes of *options and sets its struct_size. */
@@ -160,13 +192,25 @@ typedef struct graft_report graft_report;
  *
  * Everything is checked before the first weight changes: on an error no network has changed.
  *
+ * Arithmetic: products and sums in float64, in the order of the networks, rounded once to the
+ * tensor's type, to nearest, ties to even. So networks that receive the same sum come out equal bit
+ * for bit (both, with K = 2), and grafting equal networks changes nothing bit for bit; for float64,
+ * whose products are not exact, because elements that are all equal are kept as they are.
+ *
+ * A pull too small for float16 or bfloat16 (0.99 of its own weights, 0.01 of the mean) rounds to
+ * nothing: graft_layer_report.unmoved counts what could not move. Keep float32 weights then, or pull
+ * harder and less often.
+ *
  * @param plan made from tensors of the same count and ranks; NULL makes one by order.
  * @param networks K pointers, each to `tensor_count` descriptions `stride` bytes apart, the same
- *        shapes in the same order for every network, GRAFT_FLOAT32 (or left alone by the plan).
+ *        shapes and types in the same order for every network; float32, float64, float16 or
+ *        bfloat16, which may differ from tensor to tensor (integers are left alone).
  *        Networks may not share memory. Two tensors of one network may be the same memory (tied
  *        weights): they are written once, as the first of them says.
  * @param network_count K, 1 to 64. With K = 1 nothing changes.
  * @param options NULL for the defaults. start, every and stop are not looked at here.
+ *        Working memory: a few kilobytes a thread and network, whatever the networks' size, and a
+ *        number for each filter; a dry run takes the largest tensor once.
  * @param report receives a report, ended with graft_report_destroy; NULL if not wanted.
  * @return GRAFT_SHAPE_MISMATCH names the tensor and the network; GRAFT_NOT_FINITE likewise.
  */
@@ -183,7 +227,7 @@ typedef struct graft_layer_report {
   const char *name;
   /** The layer's index among the tensors. */
   size_t tensor;
-  /** The network that gave. */
+  /** The network that gave; of several, the first. */
   size_t source;
   /** The share of its own weights that the layer kept. */
   double alpha;
@@ -197,6 +241,12 @@ typedef struct graft_layer_report {
   /** Mean l1 norm of the layer's filters before and after. */
   double norm_before;
   double norm_after;
+  /**
+   * Elements of this layer and of the tensors that follow it that could not move: of float16 or
+   * bfloat16, different from one that they take from, and yet rounded to what they were.
+   * Always 0 for float32 and float64.
+   */
+  size_t unmoved;
 } graft_layer_report;
 
 /** Ends a report. NULL is allowed. */

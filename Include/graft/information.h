@@ -5,7 +5,7 @@
  *
  * A weight tensor's filters lie along its dimension 0 (a convolution is out x in x kh x kw, a
  * linear layer out x in), or along `filter_axis` of the options (1 for transposed convolutions).
- * These functions take GRAFT_FLOAT32 weights of any strides.
+ * These functions take float32, float64, float16 and bfloat16 weights of any strides.
  */
 #ifndef GRAFT_INFORMATION_H
 #define GRAFT_INFORMATION_H
@@ -24,8 +24,8 @@ typedef struct graft_information_options {
   int64_t bins;
   /**
    * 0 (default): the bins of numpy.histogram on the weights as float64, the last one closed.
-   * 1: as the authors' published code does it: bin edges in float32, the maximum left out of the
-   * last bin.
+   * 1: as the authors' published code does it: bin edges in float32 (float64 for float64
+   * weights), the maximum left out of the last bin.
    */
   int32_t compatibility;
   /** The dimension along which filters lie, 0 (default) or 1. */
@@ -46,7 +46,7 @@ void graft_information_options_init(graft_information_options *options, size_t s
  * @param entropy receives H, 0 <= H <= ln(bins). (In compatibility mode the shares need not add up
  *        to 1, and with one or two bins H can be a little more.)
  * @return GRAFT_NOT_FINITE where a weight is NaN or infinite; GRAFT_INVALID_ARGUMENT for NULL, an
- *         empty tensor or a bad option; GRAFT_UNSUPPORTED for another dtype.
+ *         empty tensor or a bad option; GRAFT_UNSUPPORTED for integers.
  */
 graft_status graft_entropy(const graft_tensor *weights, const graft_information_options *options,
                            double *entropy);
@@ -106,9 +106,9 @@ graft_status graft_coefficient(double h_self, double h_other, double a, double c
 
 /**
  * Blends two tensors: self <- alpha self + (1 - alpha) other, in place. Products and sum in
- * float64, rounded once to float32: blending equal tensors changes nothing, bit for bit.
+ * float64, rounded once to their type: blending equal tensors changes nothing, bit for bit.
  *
- * @param self, other same shape, GRAFT_FLOAT32, all finite; may not overlap unless identical.
+ * @param self, other same shape and type, of floating point, all finite; may not overlap unless identical.
  * @param alpha 0 <= alpha <= 1; rounded to float32 as graft_coefficient does.
  * @param threads 0 takes what OpenMP would.
  */

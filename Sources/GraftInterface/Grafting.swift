@@ -6,7 +6,8 @@ private var graftDefaults: graft_options {
   graft_options(
     struct_size: MemoryLayout<graft_options>.size, source: GRAFT_SOURCE_RING,
     weighting: GRAFT_WEIGHTING_ENTROPY, a: 0.4, c: 500, constant: 0.5, bins: 10, threshold: 0.1,
-    compatibility: 0, dry_run: 0, threads: 0, start: 1, every: 1, stop: 0)
+    compatibility: 0, dry_run: 0, threads: 0, start: 1, every: 1, stop: 0, step: 0,
+    sources: nil, source_count: 0, keep_zeros: 0)
 }
 
 @implementation @_cdecl("graft_options_init")
@@ -22,6 +23,10 @@ func graftOperator(_ pointer: UnsafePointer<graft_options>?, name: String = "opt
   var result = GraftOperator()
   switch given.source {
   case GRAFT_SOURCE_RING: result.source = .ring
+  case GRAFT_SOURCE_MEAN: result.source = .mean
+  case GRAFT_SOURCE_OTHERS: result.source = .others
+  case GRAFT_SOURCE_EXPONENTIAL: result.source = .exponential
+  case GRAFT_SOURCE_GIVEN: result.source = .given(try givenSources(given))
   default:
     throw GraftError(
       .invalidArgument, "source is \(given.source.rawValue), which is not a graft_source")
@@ -32,6 +37,8 @@ func graftOperator(_ pointer: UnsafePointer<graft_options>?, name: String = "opt
   switch given.weighting {
   case GRAFT_WEIGHTING_ENTROPY: result.weighting = .entropy(a: a, c: c)
   case GRAFT_WEIGHTING_CONSTANT: result.weighting = .constant(constant)
+  case GRAFT_WEIGHTING_FILTER_ENTROPY: result.weighting = .filterEntropy(a: a, c: c)
+  case GRAFT_WEIGHTING_L1: result.weighting = .l1(a: a, c: c)
   default:
     throw GraftError(
       .invalidArgument, "weighting is \(given.weighting.rawValue), which is not a graft_weighting")
@@ -44,7 +51,21 @@ func graftOperator(_ pointer: UnsafePointer<graft_options>?, name: String = "opt
     start: try integer(given.start, "start", in: 1...Int.max),
     every: try integer(given.every, "every", in: 1...Int.max),
     stop: given.stop == 0 ? nil : try integer(given.stop, "stop", in: 0...Int.max))
+  result.step = try integer(given.step, "step", in: 0...Int.max)
+  result.keepZeros = try flag(given.keep_zeros, "keep_zeros")
   return (result, try flag(given.dry_run, "dry_run"))
+}
+
+/// The source of each network, copied.
+private func givenSources(_ given: graft_options) throws(GraftError) -> [Int] {
+  let count = try size(given.source_count, "source_count", in: 1...GraftOperator.maxNetworks)
+  let sources = try required(given.sources, "sources")
+  var result: [Int] = []
+  for k in 0..<count {
+    result.append(
+      try integer(sources[k], "sources[\(k)]", in: 0...GraftOperator.maxNetworks - 1))
+  }
+  return result
 }
 
 @implementation @_cdecl("graft_is_due")

@@ -54,7 +54,7 @@ public func graft_report_layer(
         entropy_before: entry.entropyBefore, entropy_after: entry.entropyAfter,
         filters: entry.filters, invalid_before: entry.invalidBefore,
         invalid_after: entry.invalidAfter, norm_before: entry.normBefore,
-        norm_after: entry.normAfter),
+        norm_after: entry.normAfter, unmoved: entry.unmoved),
       to: out, name: "out")
   }
 }

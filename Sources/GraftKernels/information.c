@@ -17,17 +17,30 @@ typedef struct measuring {
   gk_measurement *result;
 } measuring;
 
+void gk_measure_piece(int32_t type, const void *x, int64_t count, double *low, double *high,
+                      double *sum) {
+  if (type == GK_FLOAT64) {
+    gk_measure_double(x, count, low, high, sum);
+    return;
+  }
+  float l, h;
+  gk_method_loops_here()->measure(x, count, &l, &h, sum);
+  *low = l;
+  *high = h;
+}
+
 /* The elements [from, to) of one filter. */
 static GK_APART void measure_filter(const gk_weights *view, int64_t filter, int64_t from,
-                                    int64_t to, float *low, float *high, double *norm) {
-  const gk_method_loops *loops = gk_method_loops_here();
-  float buffer[GK_PIECE];
+                                    int64_t to, double *low, double *high, double *norm) {
+  double buffer[GK_PIECE];
   *norm = 0;
   for (int64_t at = from; at < to; at += GK_PIECE) {
     int64_t count = to - at < GK_PIECE ? to - at : GK_PIECE;
-    float l, h;
-    double sum;
-    loops->measure(gk_gather(view, filter, at, count, buffer), count, &l, &h, &sum);
+    double l, h, sum;
+    const void *x = view->type == GK_FLOAT64
+                        ? (const void *)gk_gather_double(view, filter, at, count, buffer)
+                        : gk_gather_float(view, filter, at, count, (float *)buffer);
+    gk_measure_piece(view->type, x, count, &l, &h, &sum);
     if (at == from || l < *low) *low = l;
     if (at == from || h > *high) *high = h;
     *norm += sum;
@@ -39,10 +52,9 @@ static void measure_tile(void *context, int64_t tile, int worker) {
   measuring *job = context;
   unsigned floats = gk_plain_floats();
   gk_tile_range range = gk_range_of_tile(job->view, &job->tiling, tile);
-  float low = 0, high = 0;
+  double low = 0, high = 0;
   for (int64_t filter = range.first; filter < range.last; ++filter) {
-    float l = 0, h = 0;
-    double norm;
+    double l = 0, h = 0, norm;
     measure_filter(job->view, filter, range.from, range.to, &l, &h, &norm);
     if (filter == range.first || l < low) low = l;
     if (filter == range.first || h > high) high = h;
@@ -103,6 +115,20 @@ static float published_edge(const gk_bins *bins, int64_t index) {
   return bins->first + offset;
 }
 
+/* Of weights of float64: by arithmetic. */
+static GK_APART gk_bins make_bins_double(int64_t count, int32_t compatibility, double low,
+                                         double high) {
+  gk_bins bins = {.bins = count, .compatibility = compatibility, .low = low, .high = high};
+  if (low == high && !compatibility) { /* as numpy widens it */
+    bins.low -= 0.5;
+    bins.high += 0.5;
+  }
+  bins.step = (bins.high - bins.low) / (double)count;
+  bins.counters = count;
+  bins.by_arithmetic = 1;
+  return bins;
+}
+
 static GK_APART gk_bins make_bins(int64_t count, int32_t compatibility, float low, float high) {
   gk_bins bins = {.bins = count, .compatibility = compatibility, .low = low, .high = high};
   if (low == high) { /* as numpy widens it */
@@ -113,6 +139,7 @@ static GK_APART gk_bins make_bins(int64_t count, int32_t compatibility, float lo
   bins.first = low;
   bins.scale = (high - low) / (float)count;
   bins.counters = count;
+  bins.by_arithmetic = count > GK_FAST_BINS;
   if (count <= GK_FAST_BINS && compatibility) {
     bins.thresholds = count + 1;
     for (int64_t i = 0; i <= count; ++i) bins.threshold[i] = published_edge(&bins, i);
@@ -132,9 +159,10 @@ static GK_APART gk_bins make_bins(int64_t count, int32_t compatibility, float lo
   return bins;
 }
 
-gk_bins gk_make_bins(int64_t count, int32_t compatibility, float low, float high) {
+gk_bins gk_make_bins(int32_t type, int64_t count, int32_t compatibility, double low, double high) {
   unsigned floats = gk_plain_floats();
-  gk_bins bins = make_bins(count, compatibility, low, high);
+  gk_bins bins = type == GK_FLOAT64 ? make_bins_double(count, compatibility, low, high)
+                                    : make_bins(count, compatibility, (float)low, (float)high);
   gk_restore_floats(floats);
   return bins;
 }
@@ -174,10 +202,34 @@ static GK_APART void count_piece(const gk_bins *bins, const float *x, int64_t n,
   }
 }
 
+/* numpy.histogram's bin of `x`, found as it finds it, or the published one, or -1. */
+static int64_t bin_of_double(const gk_bins *bins, double x) {
+  int64_t count = bins->bins;
+  double width = bins->high - bins->low;
+  if (bins->step == 0) return bins->compatibility ? -1 : count - 1; /* one value, or nearly */
+  int64_t bin = (int64_t)((x - bins->low) / width * (double)count);
+  if (bin >= count) bin = count - 1;
+  if (bins->compatibility) { /* the last edge not over it */
+    while (bin >= 0 && (double)bin * bins->step + bins->low > x) --bin;
+    while (bin < count && (double)(bin + 1) * bins->step + bins->low <= x) ++bin;
+    return bin < count ? bin : -1;
+  }
+  if (x < edge(bins, bin)) return bin - 1;
+  return x >= edge(bins, bin + 1) && bin != count - 1 ? bin + 1 : bin;
+}
+
+static GK_APART void count_piece_double(const gk_bins *bins, const double *x, int64_t n,
+                                        int64_t *counters) {
+  for (int64_t i = 0; i < n; ++i) {
+    int64_t bin = bin_of_double(bins, x[i]);
+    if (bin >= 0) ++counters[bin];
+  }
+}
+
 /* From a worker's counters to counts per bin, added to `counts`. */
 static void add_counts(const gk_bins *bins, const int64_t *counters, int64_t total,
                        int64_t *counts) {
-  if (bins->bins > GK_FAST_BINS) {
+  if (bins->by_arithmetic) {
     for (int64_t i = 0; i < bins->bins; ++i) counts[i] += counters[i];
   } else if (bins->compatibility) {
     for (int64_t i = 0; i < bins->bins; ++i) counts[i] += counters[i] - counters[i + 1];
@@ -196,10 +248,14 @@ typedef struct counting {
 
 static void count_filter(const gk_weights *view, const gk_bins *bins, int64_t filter, int64_t from,
                          int64_t to, int64_t *counters) {
-  float buffer[GK_PIECE];
+  double buffer[GK_PIECE];
   for (int64_t at = from; at < to; at += GK_PIECE) {
     int64_t count = to - at < GK_PIECE ? to - at : GK_PIECE;
-    count_piece(bins, gk_gather(view, filter, at, count, buffer), count, counters);
+    if (view->type == GK_FLOAT64)
+      count_piece_double(bins, gk_gather_double(view, filter, at, count, buffer), count, counters);
+    else
+      count_piece(bins, gk_gather_float(view, filter, at, count, (float *)buffer), count,
+                  counters);
   }
 }
 
@@ -267,14 +323,13 @@ static void entropy_tile(void *context, int64_t tile, int worker) {
   int64_t first = tile * job->filters_per_tile, last = first + job->filters_per_tile;
   unsigned floats = gk_plain_floats();
   for (int64_t filter = first; filter < last && filter < view->filters; ++filter) {
-    float low = 0, high = 0;
-    double norm;
+    double low = 0, high = 0, norm;
     measure_filter(view, filter, 0, view->length, &low, &high, &norm);
     if (!isfinite(norm)) {
       job->entropies[filter] = NAN;
       continue;
     }
-    gk_bins bins = gk_make_bins(job->bins, job->compatibility, low, high);
+    gk_bins bins = gk_make_bins(view->type, job->bins, job->compatibility, low, high);
     memset(counters, 0, (size_t)room * 2 * sizeof *counters);
     count_filter(view, &bins, filter, 0, view->length, counters);
     add_counts(&bins, counters, view->length, counts);

@@ -1,6 +1,7 @@
 #include "method_loops.h"
 
 #include "graft_instructions.h"
+#include "graft_weights.h"
 
 #include <string.h>
 
@@ -20,6 +21,7 @@ typedef double d2 __attribute__((ext_vector_type(2)));
 typedef int32_t i16 __attribute__((ext_vector_type(16)));
 typedef int64_t l16 __attribute__((ext_vector_type(16)));
 typedef uint32_t u16 __attribute__((ext_vector_type(16)));
+typedef uint16_t h16 __attribute__((ext_vector_type(16)));
 typedef uint16_t h32 __attribute__((ext_vector_type(32)));
 typedef uint8_t b64 __attribute__((ext_vector_type(64)));
 typedef uint16_t s64 __attribute__((ext_vector_type(64)));
@@ -42,6 +44,33 @@ typedef uint16_t s64 __attribute__((ext_vector_type(64)));
 #undef NAME
 #pragma clang attribute pop
 #endif
+
+void gk_measure_double(const double *x, int64_t n, double *low, double *high, double *sum) {
+  double lowest = x[0], highest = x[0], lane[8] = {0};
+  for (int64_t i = 0; i < n; ++i) {
+    lowest = x[i] < lowest ? x[i] : lowest;
+    highest = x[i] > highest ? x[i] : highest;
+    lane[i % 8] += x[i] < 0 ? -x[i] : x[i];
+  }
+  *low = lowest;
+  *high = highest;
+  *sum = ((lane[0] + lane[4]) + (lane[2] + lane[6])) + ((lane[1] + lane[5]) + (lane[3] + lane[7]));
+}
+
+/* Products are not exact here, as they are for shorter types: so values that are all equal are kept
+ * by themselves. */
+void gk_combine_double(double *out, int64_t n, int64_t terms, const double *const *x,
+                       const double *weight) {
+  for (int64_t i = 0; i < n; ++i) {
+    double first = x[0][i], sum = first * weight[0];
+    int same = 1;
+    for (int64_t t = 1; t < terms; ++t) {
+      same &= x[t][i] == first;
+      sum += x[t][i] * weight[t];
+    }
+    out[i] = same ? first : sum;
+  }
+}
 
 const gk_method_loops *gk_method_loops_here(void) {
 #if defined(__x86_64__)

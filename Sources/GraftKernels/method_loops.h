@@ -35,7 +35,24 @@ typedef struct gk_method_loops {
    * `out` may be one of the x. */
   void (*combine)(float *out, int64_t n, int64_t terms, const float *const *x,
                   const double *weight);
+
+  /* The same, rounded once to one of the two half types. */
+  void (*combine_half)(int32_t type, float *out, int64_t n, int64_t terms, const float *const *x,
+                       const double *weight);
+
+  /* Between the half types (gk_type) and float32; `narrow` is for values that the type holds. */
+  void (*widen)(int32_t type, const uint16_t *x, int64_t n, float *out);
+  void (*narrow)(int32_t type, const float *x, int64_t n, uint16_t *out);
 } gk_method_loops;
+
+/* gk_method_loops.measure of float64 (GK_FLOAT64), or of float32 (any other type). */
+void gk_measure_piece(int32_t type, const void *x, int64_t count, double *low, double *high,
+                      double *sum);
+
+/* Loops over float64, the same for every instruction set. */
+void gk_measure_double(const double *x, int64_t n, double *low, double *high, double *sum);
+void gk_combine_double(double *out, int64_t n, int64_t terms, const double *const *x,
+                       const double *weight);
 
 /* The set for this processor. */
 const gk_method_loops *gk_method_loops_here(void);

@@ -156,12 +156,94 @@ static void NAME(combine)(float *out, int64_t n, int64_t terms, const float *con
   }
 }
 
+/* ---- the half types -------------------------------------------------------------------------- */
+
+/* Rounds to a half type what is then a float32 too. */
+static inline __attribute__((always_inline)) void NAME(to_half)(int32_t type, const d16 *exact,
+                                                                f16 *rounded) {
+  d16 sum = *exact;
+  /* First to float32, where what is inexact goes to the neighbour with an odd last bit: rounding
+   * that once more gives what rounding once would. */
+  f16 nearest = __builtin_convertvector(sum, f16);
+  d16 back = __builtin_convertvector(nearest, d16);
+  i16 away = __builtin_convertvector(__builtin_elementwise_abs(back) >
+                                     __builtin_elementwise_abs(sum), i16);
+  i16 inexact = __builtin_convertvector(back != sum, i16);
+  u16 bits = (u16)(((i16)nearest + away) | (inexact & 1));
+  if (type == GK_BFLOAT16) {
+    bits = (bits + 0x7FFF + ((bits >> 16) & 1)) & 0xFFFF0000u;
+    *rounded = (f16)bits;
+    return;
+  }
+  u16 sign = bits & 0x80000000u, size = bits ^ sign;
+  u16 normal = (size + 0xFFF + ((size >> 13) & 1)) & 0xFFFFE000u;
+  /* Under 2^-14 float16 counts in steps of 2^-24, as float32 does next to 1/2. */
+  u16 small = (u16)(((f16)size + 0.5f) - 0.5f);
+  u16 is_small = (u16)(size < 0x38800000u);
+  *rounded = (f16)(sign | (is_small & small) | (~is_small & normal));
+}
+
+static void NAME(combine_half)(int32_t type, float *out, int64_t n, int64_t terms,
+                               const float *const *x, const double *weight) {
+  for (int64_t i = 0; i < n; i += 16) {
+    int64_t now = n - i < 16 ? n - i : 16;
+    d16 sum = 0.0;
+    for (int64_t t = 0; t < terms; ++t) {
+      f16 v = 0.0f;
+      memcpy(&v, x[t] + i, (size_t)now * sizeof *out);
+      d16 product = __builtin_convertvector(v, d16) * weight[t];
+      sum = t == 0 ? product : sum + product;
+    }
+    f16 rounded;
+    NAME(to_half)(type, &sum, &rounded);
+    memcpy(out + i, &rounded, (size_t)now * sizeof *out);
+  }
+}
+
+static void NAME(widen)(int32_t type, const uint16_t *x, int64_t n, float *out) {
+  for (int64_t i = 0; i < n; i += 16) {
+    int64_t now = n - i < 16 ? n - i : 16;
+    h16 half = 0;
+    memcpy(&half, x + i, (size_t)now * sizeof *x);
+    u16 bits = __builtin_convertvector(half, u16);
+    f16 wide = (f16)(bits << 16);
+    if (type == GK_FLOAT16) {
+      u16 size = bits & 0x7FFF, sign = (bits & 0x8000) << 16;
+      u16 scaled = (u16)((f16)(size << 13) * 0x1p112f); /* exact, for its denormals too */
+      scaled |= (u16)(size >= 0x7C00u) & 0x7F800000u;
+      wide = (f16)(scaled | sign);
+    }
+    memcpy(out + i, &wide, (size_t)now * sizeof *out);
+  }
+}
+
+static void NAME(narrow)(int32_t type, const float *x, int64_t n, uint16_t *out) {
+  for (int64_t i = 0; i < n; i += 16) {
+    int64_t now = n - i < 16 ? n - i : 16;
+    u16 bits = 0;
+    memcpy(&bits, x + i, (size_t)now * sizeof *x);
+    u16 half = bits >> 16;
+    if (type == GK_FLOAT16) {
+      u16 size = bits & 0x7FFFFFFF;
+      u16 normal = (size - 0x38000000u) >> 13;
+      u16 small = __builtin_convertvector((f16)(size & (u16)(size < 0x38800000u)) * 0x1p24f, u16);
+      u16 is_small = (u16)(size < 0x38800000u);
+      half = (half & 0x8000) | (is_small & small) | (~is_small & normal);
+    }
+    h16 narrow = __builtin_convertvector(half, h16);
+    memcpy(out + i, &narrow, (size_t)now * sizeof *out);
+  }
+}
+
 static const gk_method_loops NAME(loops) = {
     .measure = NAME(measure),
     .count = NAME(count),
     .sort = NAME(sort),
     .bin = NAME(bin),
     .combine = NAME(combine),
+    .combine_half = NAME(combine_half),
+    .widen = NAME(widen),
+    .narrow = NAME(narrow),
 };
 
 #undef LOAD

@@ -13,12 +13,12 @@ typedef struct place {
   int threads, worker, workers;
 } place;
 
-static double entropy(const gk_counting *counting, const gk_weights *whole, float low, float high,
-                      place at) {
+static double entropy(const gk_counting *counting, const gk_weights *whole, double low,
+                      double high, place at) {
   int64_t room = gk_bin_counters(counting->bins);
   int64_t *counters = counting->counters + at.worker * gk_sweep_counters(counting->bins);
   int64_t *counts = counters + (at.threads > 1 ? at.workers : 1) * room;
-  gk_bins bins = gk_make_bins(counting->bins, counting->compatibility, low, high);
+  gk_bins bins = gk_make_bins(whole->type, counting->bins, counting->compatibility, low, high);
   memset(counters, 0, (size_t)(counts - counters) * sizeof *counters);
   gk_count(whole, &bins, at.threads, counters, counts);
   return gk_entropy(counts, bins.bins, whole->filters * whole->length, bins.compatibility);
@@ -31,7 +31,7 @@ typedef struct sweep {
   int64_t (*size)(const struct sweep *sweep, int64_t item);
   void *items;
   const gk_counting *counting;
-  float *scratch;
+  double *scratch;
   int64_t scratch_size, total;
   int workers;
 } sweep;
@@ -92,7 +92,7 @@ static void graft_one(const sweep *all, int64_t item, place at) {
 }
 
 void gk_graft_all(const gk_graft *grafts, int64_t count, const gk_counting *counting,
-                  float *scratch, int64_t scratch_size, int threads) {
+                  double *scratch, int64_t scratch_size, int threads) {
   sweep all = {.work = graft_one, .size = graft_size, .items = (void *)grafts,
                .counting = counting, .scratch = scratch, .scratch_size = scratch_size};
   run(&all, count, threads);

@@ -1,6 +1,7 @@
 #include "graft_weights.h"
 
 #include "graft_parallel.h"
+#include "method_loops.h"
 
 #include <stddef.h>
 #include <string.h>
@@ -40,19 +41,27 @@ gk_tile_range gk_range_of_tile(const gk_weights *view, const gk_tiling *tiling, 
   return range;
 }
 
-float *gk_in_a_row(const gk_weights *view, int64_t filter, int64_t offset) {
-  if (view->rank > 1 || (view->rank == 1 && view->stride[0] != 1)) return NULL;
-  return view->data + filter * view->filter_stride + offset;
+static size_t size_of(const gk_weights *view) {
+  return view->type == GK_FLOAT32 ? 4 : view->type == GK_FLOAT64 ? 8 : 2;
 }
 
-/* Walks the elements of a filter: `position` is where the next one lies. */
+static void *place(const gk_weights *view, int64_t elements) {
+  return (char *)view->data + elements * (int64_t)size_of(view);
+}
+
+void *gk_in_a_row(const gk_weights *view, int64_t filter, int64_t offset) {
+  if (view->rank > 1 || (view->rank == 1 && view->stride[0] != 1)) return NULL;
+  return place(view, filter * view->filter_stride + offset);
+}
+
+/* Walks the elements of a filter: `position` is where the next one lies, in elements. */
 typedef struct walk {
   int64_t index[GK_WEIGHTS_RANK];
-  float *position;
+  int64_t position;
 } walk;
 
 static walk start(const gk_weights *view, int64_t filter, int64_t offset) {
-  walk at = {.position = view->data + filter * view->filter_stride};
+  walk at = {.position = filter * view->filter_stride};
   for (int d = view->rank - 1; d >= 0; --d) {
     at.index[d] = offset % view->shape[d];
     offset /= view->shape[d];
@@ -73,36 +82,80 @@ static void advance(const gk_weights *view, walk *at, int64_t count) {
   }
 }
 
-const float *gk_gather(const gk_weights *view, int64_t filter, int64_t offset, int64_t count,
-                       float *buffer) {
-  const float *row = gk_in_a_row(view, filter, offset);
-  if (row != NULL) return row;
+/* Runs of elements that lie `step` apart, to and from a row. */
+#define COPY_RUN(type)                                                                           \
+  for (int64_t i = 0; i < run; ++i) {                                                            \
+    if (reading)                                                                                 \
+      ((type *)row)[done + i] = ((const type *)strided)[i * step];                               \
+    else                                                                                         \
+      ((type *)strided)[i * step] = ((const type *)row)[done + i];                               \
+  }
+
+/* Copies elements of a filter as they are, to `row` or from it. */
+static void copy(const gk_weights *view, int64_t filter, int64_t offset, int64_t count, void *row,
+                 int reading) {
   int inner = view->rank - 1;
   walk at = start(view, filter, offset);
   for (int64_t done = 0; done < count;) {
     int64_t run = view->shape[inner] - at.index[inner], step = view->stride[inner];
     if (run > count - done) run = count - done;
-    for (int64_t i = 0; i < run; ++i) buffer[done + i] = at.position[i * step];
+    void *strided = place(view, at.position);
+    switch (size_of(view)) {
+      case 2: COPY_RUN(uint16_t) break;
+      case 4: COPY_RUN(float) break;
+      default: COPY_RUN(double) break;
+    }
     done += run;
     advance(view, &at, run);
   }
+}
+
+const float *gk_gather_float(const gk_weights *view, int64_t filter, int64_t offset,
+                             int64_t count, float *buffer) {
+  void *row = gk_in_a_row(view, filter, offset);
+  if (view->type == GK_FLOAT32) {
+    if (row != NULL) return row;
+    copy(view, filter, offset, count, buffer, 1);
+    return buffer;
+  }
+  uint16_t gathered[GK_PIECE];
+  if (row == NULL) {
+    row = gathered;
+    copy(view, filter, offset, count, row, 1);
+  }
+  gk_method_loops_here()->widen(view->type, row, count, buffer);
   return buffer;
 }
 
-void gk_scatter(const gk_weights *view, int64_t filter, int64_t offset, int64_t count,
-                const float *values) {
-  float *row = gk_in_a_row(view, filter, offset);
-  if (row != NULL) {
-    if (row != values) memcpy(row, values, (size_t)count * sizeof *row);
+const double *gk_gather_double(const gk_weights *view, int64_t filter, int64_t offset,
+                               int64_t count, double *buffer) {
+  double *row = gk_in_a_row(view, filter, offset);
+  if (row != NULL) return row;
+  copy(view, filter, offset, count, buffer, 1);
+  return buffer;
+}
+
+static void scatter(const gk_weights *view, int64_t filter, int64_t offset, int64_t count,
+                    const void *values) {
+  void *row = gk_in_a_row(view, filter, offset);
+  if (row == NULL)
+    copy(view, filter, offset, count, (void *)values, 0);
+  else if (row != values)
+    memcpy(row, values, (size_t)count * size_of(view));
+}
+
+void gk_scatter_float(const gk_weights *view, int64_t filter, int64_t offset, int64_t count,
+                      const float *values) {
+  if (view->type == GK_FLOAT32) {
+    scatter(view, filter, offset, count, values);
     return;
   }
-  int inner = view->rank - 1;
-  walk at = start(view, filter, offset);
-  for (int64_t done = 0; done < count;) {
-    int64_t run = view->shape[inner] - at.index[inner], step = view->stride[inner];
-    if (run > count - done) run = count - done;
-    for (int64_t i = 0; i < run; ++i) at.position[i * step] = values[done + i];
-    done += run;
-    advance(view, &at, run);
-  }
+  uint16_t narrow[GK_PIECE];
+  gk_method_loops_here()->narrow(view->type, values, count, narrow);
+  scatter(view, filter, offset, count, narrow);
+}
+
+void gk_scatter_double(const gk_weights *view, int64_t filter, int64_t offset, int64_t count,
+                       const double *values) {
+  scatter(view, filter, offset, count, values);
 }

@@ -12,6 +12,11 @@ public func blend(
   guard own.shape == other.shape else {
     throw GraftError(.shapeMismatch, "self has shape \(own.shape), and other \(other.shape)")
   }
+  guard own.type == other.type else {
+    throw GraftError(
+      .invalidArgument,
+      "self holds \(own.type), and other \(other.type); they must be of the same type")
+  }
   for (tensor, label) in [(own, "self"), (other, "other")] {
     try tensor.checkMeasurable()
     let measurement = try Measurement(tensor.wholeView())

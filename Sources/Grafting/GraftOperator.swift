@@ -11,6 +11,11 @@ public struct GraftOperator: Sendable {
   public var source = Source.ring
   /// How much.
   public var weighting = Weighting.paper
+  /// How many grafts came before this one: the exponential ring's t.
+  public var step = 0
+  /// Elements that are 0 in their receiver stay 0, in tensors of two or more dimensions: the mask of
+  /// a pruned network. Otherwise its zeros come back.
+  public var keepZeros = false
   /// When. Looked at by whoever trains, not by `apply`.
   public var period = Period()
   /// Bins of the entropy, 1 to 65536.
@@ -35,6 +40,7 @@ public struct GraftOperator: Sendable {
     to networks: [[TensorView]], plan: GraftPlan? = nil, dryRun: Bool = false
   ) throws(GraftError) -> GraftReport {
     try checkSettings()
+    try checkSource(networks.count)
     guard let first = networks.first else {
       throw GraftError(.invalidArgument, "no networks; allowed are 1 to \(Self.maxNetworks)")
     }
@@ -51,7 +57,7 @@ public struct GraftOperator: Sendable {
       if !allowed { throw GraftError(.invalidArgument, message()) }
     }
     switch weighting {
-    case .entropy(let a, let c):
+    case .entropy(let a, let c), .filterEntropy(let a, let c), .l1(let a, let c):
       try demand(a >= 0 && a <= 1, "a is \(a); allowed are 0 to 1")
       try demand(c >= 0 && c.isFinite, "c is \(c); it must be finite and at least 0")
     case .constant(let alpha):
@@ -63,6 +69,21 @@ public struct GraftOperator: Sendable {
       threshold >= 0 && threshold.isFinite,
       "threshold is \(threshold); it must be finite and at least 0")
     try demand((0...256).contains(threads), "threads is \(threads); allowed are 0 to 256")
+    try demand(step >= 0, "step is \(step); it must be at least 0")
+  }
+
+  /// Checks that this can graft so many networks.
+  public func checkSource(_ networks: Int) throws(GraftError) {
+    guard case .given(let sources) = source else { return }
+    guard sources.count == networks else {
+      throw GraftError(
+        .invalidArgument,
+        "source_count is \(sources.count), and there are \(networks) networks; each needs its own")
+    }
+    for (k, other) in sources.enumerated() where !(0..<networks).contains(other) {
+      throw GraftError(
+        .invalidArgument, "sources[\(k)] is \(other), and there are \(networks) networks")
+    }
   }
 
   /// Returns the tensors that are the same memory as an earlier one of their network (tied
@@ -96,11 +117,17 @@ public struct GraftOperator: Sendable {
             .shapeMismatch, "\(label) has shape \(tensor.shape), and in networks[0] \(expected)")
         }
         if entry.role == .leave { continue }
-        guard tensor.type == .float32 else {
+        guard tensor.type != .int64 else {
           throw GraftError(
             .unsupported,
-            "\(label): the type is \(tensor.type); what is grafted must be float32, or be left "
-              + "alone by the plan")
+            "\(label): the type is \(tensor.type); what is grafted must be of floating point, or be "
+              + "left alone by the plan")
+        }
+        guard tensor.type == networks[0][index].type else {
+          throw GraftError(
+            .unsupported,
+            "\(label) is of type \(tensor.type), and in networks[0] "
+              + "\(networks[0][index].type); they must be of the same")
         }
         if entry.role == .layer {
           do throws(GraftError) {

@@ -16,10 +16,14 @@ public struct GraftReport: Sendable {
     /// Mean l1 norm of the filters.
     public let normBefore: Double
     public internal(set) var normAfter: Double
+    /// Elements of the layer and of what follows it, of float16 or bfloat16, that differ from one
+    /// that they take from and yet are rounded to what they were.
+    public internal(set) var unmoved: Int
 
     public init(
       source: Int, alpha: Double, entropyBefore: Double, entropyAfter: Double, filters: Int,
-      invalidBefore: Int, invalidAfter: Int, normBefore: Double, normAfter: Double
+      invalidBefore: Int, invalidAfter: Int, normBefore: Double, normAfter: Double,
+      unmoved: Int = 0
     ) {
       self.source = source
       self.alpha = alpha
@@ -30,6 +34,7 @@ public struct GraftReport: Sendable {
       self.invalidAfter = invalidAfter
       self.normBefore = normBefore
       self.normAfter = normAfter
+      self.unmoved = unmoved
     }
   }
 

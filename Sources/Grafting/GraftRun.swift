@@ -52,7 +52,7 @@ struct GraftRun {
       for k in indices where !survey.measurements[place + k].isFinite {
         throw networks[k][index].notFiniteError("networks[\(k)]: \(plan.named(index))")
       }
-      if entry.role == .layer { decide(index, survey, from: place) }
+      if entry.role == .layer { try decide(index, survey, from: place) }
       place += networks.count
     }
   }
@@ -63,13 +63,16 @@ struct GraftRun {
   }
 
   /// The coefficients of layer `index`, whose networks lie in the survey from `place` on.
-  private mutating func decide(_ index: Int, _ survey: Survey, from place: Int) {
+  private mutating func decide(_ index: Int, _ survey: Survey, from place: Int)
+    throws(GraftError)
+  {
+    let known = try information(of: index, survey, from: place)
     let entries = indices.map { k in
-      let shares = settings.source.shares(for: k, of: networks.count)
-      let other = shares.reduce(0) { $0 + $1.weight * survey.entropy(place + $1.network) }
+      let shares = self.shares(for: k)
+      let other = shares.reduce(0) { $0 + $1.weight * known[$1.network] }
       let (measurement, entropy) = (survey.measurements[place + k], survey.entropy(place + k))
       let alpha = settings.weighting.coefficient(
-        own: entropy, other: other, compatibility: settings.compatibility
+        own: known[k], other: other, compatibility: settings.compatibility
       ).alpha
       let invalid = measurement.invalidFilters(under: settings.threshold)
       return GraftReport.Entry(
@@ -82,6 +85,32 @@ struct GraftRun {
       .init(name: plan.entries[index].name, tensor: index, networks: entries))
   }
 
+  /// What every network's layer `index` knows, as the weighting measures it.
+  private func information(of index: Int, _ survey: Survey, from place: Int) throws(GraftError)
+    -> [Double]
+  {
+    switch settings.weighting {
+    case .entropy, .constant: return indices.map { survey.entropy(place + $0) }
+    case .l1: return indices.map { survey.measurements[place + $0].result.norm }
+    case .filterEntropy:
+      var measures = Information()
+      measures.bins = settings.bins
+      measures.compatibility = settings.compatibility
+      measures.filterAxis = plan.entries[index].filterAxis
+      measures.threads = settings.threads
+      var sums: [Double] = []
+      for k in indices {
+        let entropies = try measures.filterEntropies(of: networks[k][index])
+        sums.append((0..<entropies.count).reduce(0) { $0 + entropies[$1] })
+      }
+      return sums
+    }
+  }
+
+  private func shares(for receiver: Int) -> [Source.Share] {
+    settings.source.shares(for: receiver, of: networks.count, step: settings.step)
+  }
+
   // MARK: The blend
 
   /// Writes what every tensor comes to, and reports it.
@@ -89,6 +118,7 @@ struct GraftRun {
     let batch = MixBatch(networks: networks.count, counting)
     let again = Survey(counting)
     var results: [(rows: [MixRow], layer: Int, place: Int)] = []
+    var added: [Int] = []
     var tiedResults: [(row: MixRow, layer: Int, place: Int)] = []
     // From the end: what was measured last may still be in the cache.
     for index in plan.entries.indices.reversed() {
@@ -108,13 +138,16 @@ struct GraftRun {
         layer == nil ? $0[index].wholeView() : filters($0[index], index)
       }
       let written = layer.map { _ in rows.map { networks[$0.targets[0]][index].wholeView() } }
-      let place = try batch.add(from: views, to: views, rows: rows, written: written)
+      let place = try batch.add(
+        from: views, to: views, rows: rows, written: written, keepsZeros: keepsZeros(index))
+      added.append(index)
       if let layer { results.append((rows, layer, place)) }
     }
     try batch.prepare()
     // Nothing can fail from here on.
     batch.run()
     again.run()
+    for (item, index) in added.enumerated() { recordUnmoved(batch, item, of: index) }
     for (rows, layer, place) in results {
       for (r, row) in rows.enumerated() {
         let result = batch.result(place + r)
@@ -128,21 +161,29 @@ struct GraftRun {
 
   /// Reports what `mix` would, and writes nothing: one result of one layer at a time, in a buffer.
   mutating func tryMix() throws(GraftError) {
-    let largest = layerIndex.keys.map { networks[0][$0].count }.max() ?? 0
-    let trial = try Buffer<Float>(count: largest, for: "a dry run")
-    for (index, layer) in layerIndex {
+    // What follows a layer is tried only where something of it may not move.
+    let tried = plan.entries.indices.filter {
+      layerIndex[$0] != nil || (isGrafted($0) && networks[0][$0].isHalf)
+    }
+    let largest = tried.map { networks[0][$0].count * networks[0][$0].type.size }.max() ?? 0
+    let trial = try Buffer<UInt8>(count: largest, for: "a dry run")
+    for index in tried {
+      let layer = layerIndex[index]
       let place = try TensorView(placing: networks[0][index], at: trial.pointer)
       for row in rowsOfTensor(index) {
         let batch = MixBatch(networks: networks.count, counting)
         let result = try batch.add(
           from: networks.map { filters($0[index], index) }, to: [filters(place, index)],
-          rows: [row.with(targets: [0])], written: [place.wholeView()])
+          rows: [row.with(targets: row.receivers.map { _ in 0 })],
+          written: layer == nil ? nil : [place.wholeView()], keepsZeros: keepsZeros(index))
         try batch.prepare()
         batch.run()
+        if !tied.contains(index) { recordUnmoved(batch, 0, of: index) }
+        guard let layer else { continue }
         let (measurement, entropy) = (
           batch.result(result).measurement, batch.result(result).entropy
         )
-        record(measurement, entropy, layer: layer, for: row.targets)
+        record(measurement, entropy, layer: layer, for: row.receivers)
       }
     }
   }
@@ -158,16 +199,25 @@ struct GraftRun {
       } else {
         coefficient = settings.weighting.withoutLayer
       }
-      let shares = settings.source.shares(for: k, of: networks.count)
-      let row = MixRow(receiver: k, coefficient: coefficient, shares: shares)
+      let row = MixRow(receiver: k, coefficient: coefficient, shares: shares(for: k))
       if row.changesNothing { continue }
-      if let same = rows.firstIndex(where: { $0.hasSameTerms(as: row) }) {
-        rows[same].targets.append(k)
+      if !keepsZeros(index), let same = rows.firstIndex(where: { $0.hasSameTerms(as: row) }) {
+        rows[same].add(k)
       } else {
         rows.append(row)
       }
     }
     return rows
+  }
+
+  /// Adds what did not move of tensor `index` to the layer that it is or follows.
+  private mutating func recordUnmoved(_ batch: MixBatch, _ item: Int, of index: Int) {
+    guard networks[0][index].isHalf, let layer = layerIndex[plan.feeder(of: index)] else { return }
+    for k in indices { report.layers[layer].networks[k].unmoved += batch.unmoved(item, k) }
+  }
+
+  private func keepsZeros(_ index: Int) -> Bool {
+    settings.keepZeros && plan.entries[index].rank > 1
   }
 
   private mutating func record(

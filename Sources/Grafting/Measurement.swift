@@ -6,8 +6,8 @@ final class Measurement {
   let view: gk_weights
   let norms: Buffer<Double>
   private let partial: Buffer<Double>
-  private let low: Buffer<Float>
-  private let high: Buffer<Float>
+  private let low: Buffer<Double>
+  private let high: Buffer<Double>
   /// Points into the buffers above.
   var result: gk_measurement
 
@@ -32,7 +32,8 @@ final class Measurement {
     gk_measure(&view, Int32(threads), &result)
   }
 
-  /// Whether every weight is finite: a sum of magnitudes in float64 cannot overflow.
+  /// Whether every weight is finite: a sum of magnitudes in float64 cannot overflow, but for weights
+  /// that are float64 themselves.
   var isFinite: Bool { result.norm.isFinite }
 
   var filters: Int { norms.count }
@@ -64,9 +65,9 @@ final class Histogram {
   }
 
   /// Counts the weights of `view`, which lie from `low` to `high`, and returns their entropy.
-  func entropy(of view: gk_weights, low: Float, high: Float) -> Double {
+  func entropy(of view: gk_weights, low: Double, high: Double) -> Double {
     var view = view
-    var description = gk_make_bins(Int64(bins), compatibility ? 1 : 0, low, high)
+    var description = gk_make_bins(view.type, Int64(bins), compatibility ? 1 : 0, low, high)
     counters.clear()
     gk_count(&view, &description, Int32(threads), counters.pointer, counts.pointer)
     return gk_entropy(

@@ -18,11 +18,13 @@ final class MixBatch {
   private var sources: [Int32] = []
   private var weights: [Double] = []
   private var targets: [Int32] = []
+  private var receivers: [Int32] = []
   private var measurements: [Measurement] = []
   private var items: [Item] = []
   private var results: [gk_measurement] = []
   private var entropies: [Double] = []
-  private var scratch: Buffer<Float>?
+  private var scratch: Buffer<Double>?
+  private var unmovedCounts: Buffer<Int64>?
   private var mostRows = 0
 
   /// Where a tensor's parts begin in the flat lists.
@@ -34,6 +36,7 @@ final class MixBatch {
     let rowCount: Int
     /// nil where results are not measured.
     let measurement: Int?
+    let keepsZeros: Bool
   }
 
   /// - Parameter networks: how many there are.
@@ -48,11 +51,13 @@ final class MixBatch {
   ///   - from: it in every network.
   ///   - to: what the rows' targets count in.
   ///   - written: if the results are to be measured, where each row's lies as a whole.
+  ///   - keepsZeros: what is 0 in its receiver stays it; every row has one target.
   /// - Returns: the place of the first row's result.
   @discardableResult
-  func add(from: [gk_weights], to: [gk_weights], rows: [MixRow], written: [gk_weights]?)
-    throws(GraftError) -> Int
-  {
+  func add(
+    from: [gk_weights], to: [gk_weights], rows: [MixRow], written: [gk_weights]?,
+    keepsZeros: Bool = false
+  ) throws(GraftError) -> Int {
     let place = measurements.count
     if written != nil {
       for _ in rows { measurements.append(try Measurement(from[0])) }
@@ -61,16 +66,17 @@ final class MixBatch {
       Item(
         from: views.count, to: views.count + from.count,
         written: views.count + from.count + to.count, row: self.rows.count, rowCount: rows.count,
-        measurement: written == nil ? nil : place))
+        measurement: written == nil ? nil : place, keepsZeros: keepsZeros))
     views += from + to + (written ?? [])
     for row in rows {
       self.rows.append(
         gk_mix_row(
           terms: Int32(row.weights.count), targets: Int32(row.targets.count), source: nil,
-          weight: nil, target: nil))
+          weight: nil, target: nil, receiver: nil))
       sources += row.networks
       weights += row.weights
       targets += row.targets.map(Int32.init)
+      receivers += row.receivers.map(Int32.init)
     }
     mostRows = max(mostRows, rows.count)
     return place
@@ -82,29 +88,32 @@ final class MixBatch {
   func prepare() throws(GraftError) {
     let workers = Int(gk_threads(Int32(counting.threads)))
     scratch = try Buffer(count: workers * scratchSize, for: "a graft")
+    unmovedCounts = try Buffer(count: items.count * networks, for: "counts of a graft")
     results = measurements.map(\.result)
     entropies = [Double](repeating: 0, count: measurements.count)
   }
 
   /// Mixes and measures; after `prepare`.
   func run() {
-    guard let scratch else { return }
+    guard let scratch, let unmovedCounts else { return }
     var description = counting.description
     views.withUnsafeBufferPointer { views in
       sources.withUnsafeBufferPointer { sources in
         weights.withUnsafeBufferPointer { weights in
-          targets.withUnsafeBufferPointer { targets in
+          (targets + receivers).withUnsafeBufferPointer { targets in
             connectRows(sources, weights, targets)
             rows.withUnsafeBufferPointer { rows in
               results.withUnsafeMutableBufferPointer { results in
                 entropies.withUnsafeMutableBufferPointer { entropies in
-                  let grafts = items.map { item in
+                  let grafts = items.enumerated().map { index, item in
                     gk_graft(
                       mix: gk_mix(
                         networks: Int64(networks), rows: Int64(item.rowCount),
                         from: views.baseAddress.map { $0 + item.from },
                         to: views.baseAddress.map { $0 + item.to },
-                        row: rows.baseAddress.map { $0 + item.row }, scratch: nil),
+                        row: rows.baseAddress.map { $0 + item.row },
+                        keep_zeros: item.keepsZeros ? 1 : 0,
+                        unmoved: unmovedCounts.pointer + index * networks, scratch: nil),
                       results: item.measurement.flatMap { place in
                         results.baseAddress.map { $0 + place }
                       },
@@ -135,10 +144,20 @@ final class MixBatch {
       rows[row].source = sources.baseAddress.map { $0 + term }
       rows[row].weight = weights.baseAddress.map { $0 + term }
       rows[row].target = targets.baseAddress.map { $0 + target }
+      rows[row].receiver = targets.baseAddress.map { $0 + self.targets.count + target }
       term += Int(rows[row].terms)
       target += Int(rows[row].targets)
     }
   }
+
+  /// How many elements of the `index`-th tensor added could not move in network `network`: half
+  /// types only.
+  func unmoved(_ index: Int, _ network: Int) -> Int {
+    Int(unmovedCounts?[index * networks + network] ?? 0)
+  }
+
+  /// How many tensors have been added.
+  var count: Int { items.count }
 
   /// The result at a place that `add` returned, or after it.
   func result(_ place: Int) -> Result {

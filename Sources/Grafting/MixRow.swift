@@ -2,7 +2,10 @@
 struct MixRow {
   private(set) var networks: [Int32]
   private(set) var weights: [Double]
+  /// Where the result goes.
   var targets: [Int]
+  /// Which networks those are, or stand for in a trial.
+  private(set) var receivers: [Int]
 
   /// What `receiver` comes to: alpha of itself, the rest shared among others. Terms are in order of
   /// the networks, so that receivers of the same sum get the same bits.
@@ -15,6 +18,12 @@ struct MixRow {
     networks = terms.map { Int32($0.key) }
     weights = terms.map(\.value)
     targets = [receiver]
+    receivers = targets
+  }
+
+  mutating func add(_ receiver: Int) {
+    targets.append(receiver)
+    receivers.append(receiver)
   }
 
   var changesNothing: Bool { networks == targets.map(Int32.init) && weights == [1] }

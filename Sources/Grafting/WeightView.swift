@@ -7,10 +7,15 @@ extension TensorView {
   /// The number of filters along dimension `axis`; 1 for an array without dimensions.
   public func filterCount(axis: Int) -> Int { shape.isEmpty ? 1 : shape[axis] }
 
-  /// Checks that this can be measured: float32, not empty, and with a dimension `axis`.
+  /// Whether its elements have 16 bits.
+  var isHalf: Bool { type == .float16 || type == .bfloat16 }
+
+  /// Checks that this can be measured: of floating point, not empty, and with a dimension `axis`.
   func checkMeasurable(axis: Int = 0) throws(GraftError) {
-    guard type == .float32 else {
-      throw GraftError(.unsupported, "\(name): the type is \(type); supported is float32")
+    guard type != .int64 else {
+      throw GraftError(
+        .unsupported,
+        "\(name): the type is \(type); supported are float32, float64, float16 and bfloat16")
     }
     guard count > 0 else {
       throw GraftError(.invalidArgument, "\(name): empty, of shape \(shape)")
@@ -38,10 +43,9 @@ extension TensorView {
     }
   }
 
-  /// An array of the shape of `model`, without gaps, at `data`.
-  init(placing model: TensorView, at data: UnsafeMutablePointer<Float>) throws(GraftError) {
-    try self.init(
-      name: model.name, data: UnsafeMutableRawPointer(data), type: .float32, shape: model.shape)
+  /// An array of the shape and type of `model`, without gaps, at `data`.
+  init(placing model: TensorView, at data: UnsafeMutableRawPointer) throws(GraftError) {
+    try self.init(name: model.name, data: data, type: model.type, shape: model.shape)
   }
 
   /// All elements as one run. The array is measurable.
@@ -67,7 +71,8 @@ extension TensorView {
       }
     }
     var view = gk_weights()
-    view.data = data?.assumingMemoryBound(to: Float.self)
+    view.data = data
+    view.type = Int32(type.rawValue)
     view.filters = Int64(filters)
     view.filter_stride = Int64(filterStride)
     view.length = Int64(count / filters)
@@ -88,11 +93,10 @@ extension TensorView {
 
   /// The error for a weight that is NaN or infinite; it says where the first one is.
   func notFiniteError(_ label: String) -> GraftError {
-    let values = data?.assumingMemoryBound(to: Float.self)
     var index = [Int](repeating: 0, count: shape.count)
     for _ in 0..<count {
       let offset = zip(index, strides).reduce(0) { $0 + $1.0 * $1.1 }
-      if let value = values?[offset], !value.isFinite {
+      if let value = number(at: offset), !value.isFinite {
         return GraftError(
           .notFinite, "\(label): the weight at \(index) is \(value); all must be finite")
       }
@@ -102,6 +106,24 @@ extension TensorView {
         index[axis] = 0
       }
     }
-    return GraftError(.notFinite, "\(label): a weight is not finite")
+    return GraftError(
+      .notFinite, "\(label): the sum of its weights' magnitudes is more than float64 can hold")
+  }
+
+  /// The element at an offset, in elements.
+  private func number(at offset: Int) -> Double? {
+    guard let data else { return nil }
+    let place = data + offset * type.size
+    switch type {
+    case .float32: return Double(place.load(as: Float.self))
+    case .float64: return place.load(as: Double.self)
+    case .float16:
+      let bits = place.load(as: UInt16.self)
+      return bits & 0x7C00 != 0x7C00 ? 0 : bits & 0x3FF != 0 ? .nan : bits >> 15 == 0 ? .infinity
+        : -.infinity
+    case .bfloat16:
+      return Double(Float(bitPattern: UInt32(place.load(as: UInt16.self)) << 16))
+    case .int64: return nil
+    }
   }
 }

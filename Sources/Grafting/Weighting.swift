@@ -5,6 +5,11 @@ public enum Weighting: Equatable, Sendable {
   /// The same for every tensor, whether it belongs to a layer or not: 0.5 averages, 0 hands whole
   /// networks on.
   case constant(Double)
+  /// The adaptive coefficient on the sums of the layers' filters' entropies, each filter over its
+  /// own range (the alternative that the paper names).
+  case filterEntropy(a: Double, c: Double)
+  /// The adaptive coefficient on the layers' l1 norms (the paper's ablation).
+  case l1(a: Double, c: Double)
 
   /// The paper's setting.
   public static let paper = Weighting.entropy(a: 0.4, c: 500)
@@ -12,7 +17,7 @@ public enum Weighting: Equatable, Sendable {
   /// The coefficient of a layer with information `own` whose source has `other`.
   func coefficient(own: Double, other: Double, compatibility: Bool) -> Coefficient {
     switch self {
-    case .entropy(let a, let c):
+    case .entropy(let a, let c), .filterEntropy(let a, let c), .l1(let a, let c):
       Coefficient(own: own, other: other, a: a, c: c, compatibility: compatibility)
     case .constant(let alpha): Coefficient(alpha)
     }
@@ -21,7 +26,7 @@ public enum Weighting: Equatable, Sendable {
   /// The coefficient of a tensor that belongs to no layer.
   var withoutLayer: Coefficient {
     switch self {
-    case .entropy: .half
+    case .entropy, .filterEntropy, .l1: .half
     case .constant(let alpha): Coefficient(alpha)
     }
   }

@@ -14,19 +14,25 @@ typedef struct gk_mix_row {
   const int32_t *source;
   const double *weight;
   const int32_t *target;
+  const int32_t *receiver; /* [targets] which network each is, or stands for in a trial */
 } gk_mix_row;
 
-/* One tensor of every network. All views have the same filters and length; they may differ in
- * strides. Every result of an element is computed before one is written, so `to` may be `from`. */
+/* One tensor of every network. All views have the same filters, length and type (but sums rounded to
+ * a half type may have terms of any type but float64); they may differ in strides. Every result of an element is computed before one is written, so `to` may be `from`. */
 typedef struct gk_mix {
   int64_t networks, rows;
   const gk_weights *from;   /* [networks] */
   const gk_weights *to;     /* what row->target counts in */
   const gk_mix_row *row; /* [rows] */
-  float *scratch;        /* workers x gk_mix_scratch(networks, rows) */
+  /* What is 0 in its receiver stays it; every row then has one target. */
+  int32_t keep_zeros;
+  /* [networks], or NULL: of a half type, how many elements differ from one that they take from and
+   * yet are rounded to what they were. Added to. */
+  int64_t *unmoved;
+  void *scratch; /* workers x gk_mix_scratch(networks, rows) doubles */
 } gk_mix;
 
-/* Values of scratch memory that one worker needs. */
+/* Doubles of scratch memory that one worker needs. */
 int64_t gk_mix_scratch(int64_t networks, int64_t rows);
 
 /* Mixes; `results` ([rows], or NULL) receives what was written, measured. */

@@ -9,16 +9,16 @@
 typedef struct gk_measurement {
   double *norms;       /* [filters] the l1 norm of each filter; not finite where a weight is not */
   double *partial;     /* [tiles] */
-  float *tile_low;     /* [tiles] */
-  float *tile_high;    /* [tiles] */
-  float low, high;     /* of all weights; nothing where a weight is not finite */
+  double *tile_low;    /* [tiles] */
+  double *tile_high;   /* [tiles] */
+  double low, high;    /* of all weights; nothing where a weight is not finite */
   double norm;         /* the sum of `norms` */
 } gk_measurement;
 
 void gk_measure(const gk_weights *view, int threads, gk_measurement *result);
 
-/* The same in parts, for a pass that does something else too: a filter's elements [from, to), and,
- * once every tile has its values, the whole. */
+/* The same in parts, for a pass that does something else too: once every tile has its values, the
+ * whole. */
 void gk_finish_measurement(const gk_weights *view, gk_measurement *result);
 
 /* The bins of a histogram over [low, high]. Up to GK_FAST_BINS they are told apart by comparing
@@ -31,15 +31,16 @@ typedef struct gk_bins {
   /* 0: numpy.histogram's. 1: the published code's: edges in float32, the last bin open. */
   int32_t compatibility;
   float first, scale;      /* of the published edges, first + i * scale */
-  double low, high, step;  /* of numpy's edges, low + i * step */
+  double low, high, step;  /* of numpy's edges, low + i * step; in float64 the published ones too */
   int64_t counters;        /* how many counters a worker needs */
-  int64_t thresholds;      /* 0 where bins are told apart by arithmetic */
+  int32_t by_arithmetic;
+  int64_t thresholds;
   float sort_scale;        /* 0, or that of gk_method_loops.sort */
   float threshold[GK_FAST_BINS + 1];
 } gk_bins;
 
-/* bins 1 to 65536; low <= high, finite. */
-gk_bins gk_make_bins(int64_t bins, int32_t compatibility, float low, float high);
+/* bins 1 to 65536; low <= high, finite, of the type of the weights (gk_type). */
+gk_bins gk_make_bins(int32_t type, int64_t bins, int32_t compatibility, double low, double high);
 
 /* The counters that gk_make_bins would ask for: at most bins + 1. */
 int64_t gk_bin_counters(int64_t bins);

@@ -38,6 +38,6 @@ typedef struct gk_graft {
 
 /* `scratch` is workers x `scratch_size`, the largest gk_mix_scratch among the grafts. */
 void gk_graft_all(const gk_graft *grafts, int64_t count, const gk_counting *counting,
-                  float *scratch, int64_t scratch_size, int threads);
+                  double *scratch, int64_t scratch_size, int threads);
 
 #endif

@@ -1,5 +1,5 @@
-/* A float32 weight tensor as the method sees it: filters, each a run of elements, in memory of any
- * strides. And how such a tensor is cut into tiles of a fixed size, so that sums come out the same
+/* A weight tensor as the method sees it: filters, each a run of elements, in memory of any strides
+ * and of four types. Loops see float32, which holds the two half types exactly, or float64. And how such a tensor is cut into tiles of a fixed size, so that sums come out the same
  * at any number of threads. */
 #ifndef GRAFT_WEIGHTS_H
 #define GRAFT_WEIGHTS_H
@@ -8,9 +8,13 @@
 
 #define GK_WEIGHTS_RANK 8
 
+/* The numbers are graft_dtype's. */
+typedef enum gk_type { GK_FLOAT32 = 0, GK_FLOAT64 = 1, GK_FLOAT16 = 2, GK_BFLOAT16 = 3 } gk_type;
+
 /* At least one filter of at least one element; strides in elements. */
 typedef struct gk_weights {
-  float *data;
+  void *data;
+  int32_t type; /* gk_type */
   int64_t filters, filter_stride;
   /* Elements of one filter: the product of `shape`. */
   int64_t length;
@@ -43,16 +47,25 @@ typedef struct gk_tile_range {
 
 gk_tile_range gk_range_of_tile(const gk_weights *view, const gk_tiling *tiling, int64_t tile);
 
-/* `count` elements of a filter from `offset` on: where they lie, if they lie in a row, or else
- * copied to `buffer`. */
-const float *gk_gather(const gk_weights *view, int64_t filter, int64_t offset, int64_t count,
-                       float *buffer);
+/* `count` <= GK_PIECE elements of a filter from `offset` on, of any type but float64: where they lie,
+ * if they lie in a row and are float32, or else copied to `buffer`. */
+const float *gk_gather_float(const gk_weights *view, int64_t filter, int64_t offset,
+                             int64_t count, float *buffer);
+
+/* The same of float64. */
+const double *gk_gather_double(const gk_weights *view, int64_t filter, int64_t offset,
+                               int64_t count, double *buffer);
 
 /* Where those elements lie in a row, or NULL. */
-float *gk_in_a_row(const gk_weights *view, int64_t filter, int64_t offset);
+void *gk_in_a_row(const gk_weights *view, int64_t filter, int64_t offset);
 
-/* Writes `count` elements of a filter from `offset` on. */
-void gk_scatter(const gk_weights *view, int64_t filter, int64_t offset, int64_t count,
-                const float *values);
+/* Writes `count` <= GK_PIECE elements of a filter from `offset` on, of any type but float64. The
+ * values are ones that the type holds exactly. */
+void gk_scatter_float(const gk_weights *view, int64_t filter, int64_t offset, int64_t count,
+                      const float *values);
+
+/* The same of float64. */
+void gk_scatter_double(const gk_weights *view, int64_t filter, int64_t offset, int64_t count,
+                       const double *values);
 
 #endif

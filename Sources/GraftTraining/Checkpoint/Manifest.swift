@@ -82,6 +82,8 @@ struct Manifest {
         .init("graft_every", .integer(Int64(graft.period.every))),
         .init("graft_stop", graft.period.stop.map { .integer(Int64($0)) } ?? .null),
       ]
+      // Only where it is not the default: checkpoints of earlier versions do not know it.
+      if graft.keepZeros { members.append(.init("graft_keep_zeros", .bool(true))) }
     }
     return .object(members)
   }

@@ -141,6 +141,7 @@ public final class Trainer {
         throw GraftError(.shapeMismatch, "a teacher has another number of logits than its students")
       }
     }
+    try settings.grafting?.checkSource(members.count)
     if plan == nil, settings.grafting != nil { plan = try first.network.graftPlan() }
     if evaluator == nil, let test {
       evaluator = try Evaluator(dataset: test, batchSize: max(settings.batchSize, 128))
@@ -181,6 +182,7 @@ public final class Trainer {
     position.stage = .evaluationAfter
     guard var graft = settings.grafting, graft.period.isDue(after: epoch) else { return }
     graft.threads = settings.threads
+    graft.step = (epoch - graft.period.start) / graft.period.every
     do {
       var networks: [[TensorView]] = []
       for member in members {

@@ -1,7 +1,7 @@
 """The method on the caller's own weights: information, coefficient, blend, graft, distillation.
 
 Arrays are NumPy arrays, CPU PyTorch tensors, or whatever offers the array interface, DLPack or the
-buffer protocol; float32 in memory of any strides. Nothing is copied.
+buffer protocol; float32, float64, float16 or bfloat16 in memory of any strides. Nothing is copied.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def entropy(w: Any, bins: int = 10, *, compatibility: bool = False, threads: int
     Parameters
     ----------
     w
-        Weights, float32, at least one, all finite.
+        Weights, at least one, all finite.
     bins
         Number of bins, 1 to 65536; counted as `numpy.histogram` counts.
     compatibility
@@ -214,7 +214,7 @@ def blend(self: Any, other: Any, alpha: float, *, threads: int = 0) -> None:
     Parameters
     ----------
     self, other
-        float32 arrays of the same shape, all finite; they may not share a part of their memory.
+        Arrays of the same shape and type, all finite; they may not share a part of their memory.
     alpha
         0 to 1.
     """
@@ -244,13 +244,44 @@ def is_due(epoch: int, start: int = 1, every: int = 1, stop: int | None = None) 
     return bool(due.value)
 
 
-_SOURCES = {"ring": s.Source.RING}
+def set_source(options: s.GraftOptions, source: Any) -> None:
+    """Says where from: a word, or the source of each network."""
+    allowed = [one.name.lower() for one in s.Source if one is not s.Source.GIVEN]
+    if isinstance(source, str):
+        if source not in allowed:
+            raise InvalidArgumentError(
+                f"source is {source!r}; allowed are {', '.join(allowed)}, and a list of the "
+                "networks' sources")
+        options.source = s.Source[source.upper()]
+        return
+    if not isinstance(source, (list, tuple, np.ndarray)):
+        raise InvalidArgumentError(
+            f"source is {source!r}; it must be a word or a list of the networks' sources")
+    numbers = [integer(other, f"source[{k}]") for k, other in enumerate(source)]
+    options.source, options.source_count = s.Source.GIVEN, len(numbers)
+    options.sources = (ctypes.c_int64 * max(len(numbers), 1))(*numbers)  # ctypes keeps it alive
+
+
+def set_weighting(options: s.GraftOptions, weighting: Any, constant: Any) -> None:
+    """Says how much: a word, or the constant itself."""
+    allowed = [one.name.lower() for one in s.Weighting]
+    if isinstance(weighting, str):
+        if weighting not in allowed:
+            raise InvalidArgumentError(
+                f"weighting is {weighting!r}; allowed are {', '.join(allowed)}, and numbers")
+        options.weighting, name = s.Weighting[weighting.upper()], "constant"
+    else:
+        options.weighting, constant = s.Weighting.CONSTANT, weighting
+        name = "weighting"
+    options.constant = real(constant, name)
+    if not 0 <= options.constant <= 1:
+        raise InvalidArgumentError(f"{name} is {constant!r}; allowed are 0 to 1")
 
 
 def graft(
     networks: Sequence[Mapping[str, Any]],
     plan: Plan | None = None,
-    source: str = "ring",
+    source: str | Sequence[int] = "ring",
     weighting: str | float = "entropy",
     a: float = 0.4,
     c: float = 500.0,
@@ -259,6 +290,10 @@ def graft(
     dry_run: bool = False,
     compatibility: bool = False,
     threads: int = 0,
+    *,
+    constant: float = 0.5,
+    step: int = 0,
+    keep_zeros: bool = False,
 ) -> Report:
     """Graft K networks of one structure, in place.
 
@@ -269,14 +304,20 @@ def graft(
     ----------
     networks
         K mappings of name -> array (for PyTorch: ``[m.state_dict() for m in models]``), 1 to 64,
-        with the same names and shapes. float32; integers are left alone.
+        with the same names, shapes and types: float32, float64, float16 or bfloat16, each array
+        its own. Integers are left alone.
     plan
         Which arrays are layers and which follow them; None makes one by order (see `Plan`).
     source
-        Where from: "ring", network k receives from network k - 1.
+        Where from: "ring", network k receives from network k - 1; "mean", from the mean of all,
+        itself among them (population averaging); "others", from the mean of the others;
+        "exponential", from network k - 2^t, t being `step`, beginning anew at 2^t >= K; or a list
+        of the source of each network.
     weighting
-        How much: "entropy", the paper's adaptive coefficient, or a number from 0 to 1, the share
-        that every array keeps (0.5 averages, 0 hands whole networks on).
+        How much: "entropy", the paper's adaptive coefficient; "filter_entropy", the same on the
+        sums of the filters' entropies; "l1", on the layers' l1 norms; or a number from 0 to 1, the
+        share that every array keeps (0.5 averages, 0 hands whole networks on), which "constant"
+        takes from `constant`.
     a, c
         Range and steepness of the adaptive coefficient.
     bins
@@ -289,6 +330,11 @@ def graft(
         Bins and rounding of the authors' published code.
     threads
         0 takes what OpenMP would. The result is the same at any count.
+    step
+        How many grafts came before this one, for "exponential".
+    keep_zeros
+        What is 0 in its receiver stays 0, in arrays of two or more dimensions: a pruned network
+        keeps its mask. Otherwise its zeros come back.
 
     Returns
     -------
@@ -301,18 +347,9 @@ def graft(
     if plan is not None and not isinstance(plan, Plan):
         raise InvalidArgumentError(f"plan is {type(plan).__name__!r}: it must be a Plan or None")
     options = defaults(s.GraftOptions, "graft_options_init")
-    if source not in _SOURCES:
-        raise InvalidArgumentError(f"source is {source!r}; allowed are {', '.join(_SOURCES)}")
-    options.source = _SOURCES[source]
-    if weighting == "entropy":
-        options.weighting = s.Weighting.ENTROPY
-    elif isinstance(weighting, str):
-        raise InvalidArgumentError(f"weighting is {weighting!r}; allowed are 'entropy' and numbers")
-    else:
-        options.weighting = s.Weighting.CONSTANT
-        options.constant = real(weighting, "weighting")
-        if not 0 <= options.constant <= 1:
-            raise InvalidArgumentError(f"weighting is {weighting!r}; allowed are 0 to 1")
+    set_source(options, source)
+    set_weighting(options, weighting, constant)
+    options.step, options.keep_zeros = integer(step, "step"), bool(keep_zeros)
     options.a, options.c = real(a, "a"), real(c, "c")
     options.bins = integer(bins, "bins")
     options.threshold = real(threshold, "threshold")

@@ -28,6 +28,9 @@ class NetworkReport:
         Filters whose l1 norm was under the threshold.
     norm_before, norm_after : float
         Mean l1 norm of the filters.
+    unmoved : int
+        Elements of the layer and of what follows it, of float16 or bfloat16, that should have
+        moved and were rounded to what they were: the pull was too small for their type.
     """
 
     source: int
@@ -38,6 +41,7 @@ class NetworkReport:
     invalid_after: int
     norm_before: float
     norm_after: float
+    unmoved: int = 0
 
 
 @dataclass(frozen=True)
@@ -85,7 +89,8 @@ class Report:
                 check(lib.graft_report_layer(handle, layer, network, byref(row)))
                 entries.append(NetworkReport(
                     row.source, row.alpha, row.entropy_before, row.entropy_after,
-                    row.invalid_before, row.invalid_after, row.norm_before, row.norm_after))
+                    row.invalid_before, row.invalid_after, row.norm_before, row.norm_after,
+                    row.unmoved))
             layers.append(LayerReport(
                 row.name.decode("utf-8", "replace"), row.tensor, row.filters, tuple(entries)))
         return cls(tuple(layers), networks)

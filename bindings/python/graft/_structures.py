@@ -67,6 +67,10 @@ class Source(IntEnum):
     """graft_source: where a network's graft comes from."""
 
     RING = 0
+    MEAN = 1
+    OTHERS = 2
+    EXPONENTIAL = 3
+    GIVEN = 4
 
 
 class Weighting(IntEnum):
@@ -74,6 +78,8 @@ class Weighting(IntEnum):
 
     ENTROPY = 0
     CONSTANT = 1
+    FILTER_ENTROPY = 2
+    L1 = 3
 
 
 class Shortcut(IntEnum):
@@ -205,6 +211,10 @@ class GraftOptions(Sized):
         ("start", c_int64),
         ("every", c_int64),
         ("stop", c_int64),
+        ("step", c_int64),
+        ("sources", POINTER(c_int64)),
+        ("source_count", c_size_t),
+        ("keep_zeros", c_int32),
     ]
 
 
@@ -224,6 +234,7 @@ class LayerReport(Sized):
         ("invalid_after", c_size_t),
         ("norm_before", c_double),
         ("norm_after", c_double),
+        ("unmoved", c_size_t),
     ]
 
 

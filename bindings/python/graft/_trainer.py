@@ -8,7 +8,7 @@ from ctypes import byref, c_double
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from . import _arrays, _checks, _structures
+from . import _arrays, _checks, _method, _structures
 from ._callback import Relay, Signals
 from ._data import Dataset
 from ._errors import InvalidArgumentError, check
@@ -17,7 +17,7 @@ from ._history import EpochRecord, History
 from ._library import defaults, lib
 from ._network import Network
 from ._progress import Progress, ProgressBar
-from ._structures import Moment, Schedule, Source, Teaching, Weighting
+from ._structures import Moment, Schedule, Teaching
 
 if TYPE_CHECKING:
     from ._report import Report
@@ -33,9 +33,11 @@ class Grafting:
     Attributes
     ----------
     source
-        Where from: "ring", each network receives from its predecessor.
+        Where from: "ring" (each network receives from its predecessor), "mean", "others",
+        "exponential", or a list of the source of each network; as for `graft.graft`, which is told
+        how many grafts came before.
     weighting
-        How much: "entropy" (adaptive, the paper's) or "constant".
+        How much: "entropy" (adaptive, the paper's), "filter_entropy", "l1" or "constant".
     a, c
         Range and steepness of the adaptive coefficient; a = 0 is the plain average.
     constant
@@ -48,9 +50,11 @@ class Grafting:
         True follows the published code's bins and rounding.
     start, every, stop
         When: after epoch `start`, then every so many, up to epoch `stop` (None for no end).
+    keep_zeros
+        Weights that are 0 stay 0: pruned networks keep their masks.
     """
 
-    source: str = "ring"
+    source: str | Sequence[int] = "ring"
     weighting: str = "entropy"
     a: float = 0.4
     c: float = 500.0
@@ -61,12 +65,14 @@ class Grafting:
     start: int = 1
     every: int = 1
     stop: int | None = None
+    keep_zeros: bool = False
 
     def _options(self) -> _structures.GraftOptions:
         options = defaults(_structures.GraftOptions, "graft_options_init")
-        options.source = _checks.choice(self.source, Source, "source")
-        options.weighting = _checks.choice(self.weighting, Weighting, "weighting")
-        for name in ("a", "c", "constant", "threshold"):
+        _method.set_source(options, self.source)
+        _method.set_weighting(options, self.weighting, self.constant)
+        options.keep_zeros = bool(self.keep_zeros)
+        for name in ("a", "c", "threshold"):
             setattr(options, name, _checks.number(getattr(self, name), name))
         for name in ("bins", "start", "every"):
             setattr(options, name, _checks.integer(getattr(self, name), name))

@@ -1,0 +1,59 @@
+/* Included once per type of values by blend.c; no include guard on purpose. */
+
+/* What is 0 before stays it. */
+static void TYPED(keep_zeros)(VALUE *result, const VALUE *before, int64_t count) {
+  for (int64_t i = 0; i < count; ++i) result[i] = before[i] == 0 ? before[i] : result[i];
+}
+
+/* How many of a receiver's elements differ from one that they take from, and did not move. */
+static int64_t TYPED(unmoved)(const VALUE *result, const VALUE *before, int64_t count,
+                              int32_t terms, const VALUE *const *x) {
+  int64_t found = 0;
+  for (int64_t i = 0; i < count; ++i) {
+    int differs = 0;
+    for (int32_t t = 0; t < terms; ++t) differs |= x[t][i] != before[i];
+    found += differs & (result[i] == before[i]);
+  }
+  return found;
+}
+
+/* `count` elements of a filter: all results, then all writes. Result r lies at result[r] after. */
+static void TYPED(mix_piece)(const gk_mix *mix, int64_t filter, int64_t at, int64_t count,
+                             VALUE *scratch, const void **result) {
+  VALUE *gathered = scratch + mix->rows * GK_PIECE;
+  int32_t type = mix->to[0].type;
+  int is_half = type == GK_FLOAT16 || type == GK_BFLOAT16;
+  for (int64_t r = 0; r < mix->rows; ++r) {
+    const gk_mix_row *row = &mix->row[r];
+    const VALUE *terms[GK_MIX_NETWORKS];
+    for (int32_t t = 0; t < row->terms; ++t) {
+      int32_t source = row->source[t];
+      terms[t] = TYPED(gk_gather)(&mix->from[source], filter, at, count,
+                                  gathered + source * GK_PIECE);
+    }
+    /* A single result can go where it belongs at once: nobody reads these elements any more. */
+    VALUE *out = NULL;
+    if (mix->rows == 1 && !is_half && !mix->keep_zeros)
+      out = gk_in_a_row(&mix->to[row->target[0]], filter, at);
+    if (out == NULL) out = scratch + r * GK_PIECE;
+    if (row->terms == 1 && row->weight[0] == 1) {
+      if (out != terms[0]) memcpy(out, terms[0], (size_t)count * sizeof *out);
+    } else {
+      TYPED(combine)(type, out, count, row->terms, terms, row->weight);
+    }
+    for (int32_t t = 0; (is_half || mix->keep_zeros) && t < row->targets; ++t) {
+      int32_t receiver = row->receiver[t];
+      const VALUE *before = TYPED(gk_gather)(&mix->from[receiver], filter, at, count,
+                                             gathered + receiver * GK_PIECE);
+      if (mix->keep_zeros) TYPED(keep_zeros)(out, before, count);
+      if (is_half && mix->unmoved != NULL)
+        __atomic_fetch_add(&mix->unmoved[receiver],
+                           TYPED(unmoved)(out, before, count, row->terms, terms),
+                           __ATOMIC_RELAXED);
+    }
+    result[r] = out;
+  }
+  for (int64_t r = 0; r < mix->rows; ++r)
+    for (int32_t t = 0; t < mix->row[r].targets; ++t)
+      TYPED(gk_scatter)(&mix->to[mix->row[r].target[t]], filter, at, count, result[r]);
+}
