@@ -210,7 +210,8 @@ def test_mixed_types_and_views() -> None:
     assert [p.data_ptr() for module in modules for p in module.parameters()] == places
 
 
-def test_a_slow_pull_that_rounds_to_nothing_says_so() -> None:
+@pytest.mark.parametrize("backend", ["library", "torch"])
+def test_a_slow_pull_that_rounds_to_nothing_says_so(backend: str) -> None:
     """bfloat16 cannot hold a hundredth of the distance between weights that are near each other."""
     first = nn.Linear(64, 64, bias=False)
     pair = [copy.deepcopy(first), copy.deepcopy(first)]
@@ -219,12 +220,12 @@ def test_a_slow_pull_that_rounds_to_nothing_says_so() -> None:
     for module in pair:
         module.to(torch.bfloat16)
     with pytest.warns(RuntimeWarning, match="did not move"):
-        grafter_of(pair, weighting=0.99, backend="torch").step()
+        grafter_of(pair, weighting=0.99, backend=backend).step()
     assert float((pair[0].weight == first.weight.to(torch.bfloat16)).float().mean()) > 0.5
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        grafter_of(pair, backend="torch").step()
-        grafter_of(pair, weighting=0.99, backend="torch").step()  # equal by now
+        grafter_of(pair, backend=backend).step()
+        grafter_of(pair, weighting=0.99, backend=backend).step()  # equal by now
 
 
 def test_torch_takes_no_weights_through_host_memory(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from .._checks import integer
 from .._errors import InvalidArgumentError, UnsupportedError
 from .._report import Report
 from ._networks import Networks
-from ._operator import Settings, Task, graft_with_torch, tasks_of
+from ._operator import Settings, Task, graft_with_torch, tasks_of, warn_of_unmoved
 from ._optimizers import Momentum
 from ._plan import Pattern, plan as make_plan
 from ._sources import Source, shares
@@ -215,19 +215,13 @@ class Grafter:
         on_cpu = all(
             network[task.entry.index].device.type == "cpu"
             for network in networks for task in tasks)
-        if self._backend == "library" or (
-                self._backend == "auto" and on_cpu and self._library_knows_source()):
+        if self._backend == "library" or (self._backend == "auto" and on_cpu):
             try:
                 return self._graft_with_library(tasks, networks, dry_run)
             except UnsupportedError:
                 if self._backend == "library":
                     raise
         return graft_with_torch(tasks, networks, self._settings, self._grafts, dry_run)
-
-    def _library_knows_source(self) -> bool:
-        source = self._settings.source
-        return isinstance(source, str) and (
-            source in _method._SOURCES or source not in ("exponential", "mean"))
 
     def _graft_with_library(
         self, tasks: Sequence[Task], networks: list[list[Tensor]], dry_run: bool
@@ -240,12 +234,23 @@ class Grafter:
         report = _method.graft(
             described, self._plan, source, settings.weighting, settings.a, settings.c,
             settings.bins, threshold=settings.threshold, compatibility=settings.compatibility,
-            dry_run=dry_run, **settings.others)
+            dry_run=dry_run, step=self._grafts, **settings.others)
+        self._warn_of_unmoved(report, networks)
         if not dry_run:  # autograd learns of what it did not see
             for network in networks:
                 for task in tasks:
                     torch.autograd.graph.increment_version(network[task.entry.index])
         return report
+
+    def _warn_of_unmoved(self, report: Report, networks: list[list[Tensor]]) -> None:
+        """Says where most weights of half precision could not move."""
+        stuck = sum(entry.unmoved for layer in report for entry in layer.networks)
+        if stuck:
+            of_half = sum(
+                tensor.numel() for network in networks for tensor in network
+                if tensor.dtype in (torch.float16, torch.bfloat16))
+            if stuck * 2 > of_half:
+                warn_of_unmoved(stuck, of_half)
 
     def _zeros(
         self, tasks: Sequence[Task], networks: list[list[Tensor]]
@@ -290,7 +295,7 @@ def _settings(
     source: Any, weighting: Any, a: float, c: float, bins: int, options: dict[str, Any]
 ) -> Settings:
     allowed = set(inspect.signature(_method.graft).parameters) - {
-        "networks", "plan", "dry_run", "source", "weighting", "a", "c", "bins"}
+        "networks", "plan", "dry_run", "step", "keep_zeros", "source", "weighting", "a", "c", "bins"}
     for name in options:
         if name not in allowed:
             raise InvalidArgumentError(

@@ -159,11 +159,16 @@ def graft_with_torch(
                 after[index][row.receiver] = settings.measure(
                     target, task.entry.filter_axis, library)
     if tally.stuck * 2 > tally.apart:
-        warnings.warn(
-            f"{tally.stuck} of {tally.apart} weights of half precision that differ did not move: "
-            "the step is smaller than their type can tell. Keep float32 weights, or pull harder "
-            "and less often", RuntimeWarning, stacklevel=4)
+        warn_of_unmoved(tally.stuck, tally.apart)
     return make_report(layers, before, after, alphas, settings, count, step)
+
+
+def warn_of_unmoved(stuck: int, count: int) -> None:
+    """Says that a pull was too small for the weights' type."""
+    warnings.warn(
+        f"{stuck} of {count} weights of half precision did not move: the step is smaller than "
+        "their type can tell. Keep float32 weights, or pull harder and less often",
+        RuntimeWarning, stacklevel=5)
 
 
 def make_report(
