@@ -10,7 +10,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import Distribution, setup
 from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_py import build_py
 from setuptools.errors import SetupError
@@ -53,15 +53,20 @@ class BuildWithLibrary(build_py):
         shutil.copy2(openmp_runtime(library), folder / RUNTIME)
 
 
-class PlatformWheel(bdist_wheel):
-    """Any Python 3, this platform: the library is no extension module."""
+class LibraryDistribution(Distribution):
+    """One with machine code, though no extension module: its files go where such files go."""
 
-    def finalize_options(self) -> None:
-        super().finalize_options()
-        self.root_is_pure = False
+    def has_ext_modules(self) -> bool:
+        return True
+
+
+class PlatformWheel(bdist_wheel):
+    """Any Python 3, this platform: the library is called through ctypes."""
 
     def get_tag(self) -> tuple[str, str, str]:
         return "py3", "none", super().get_tag()[2]
 
 
-setup(cmdclass={"build_py": BuildWithLibrary, "bdist_wheel": PlatformWheel})
+setup(
+    distclass=LibraryDistribution,
+    cmdclass={"build_py": BuildWithLibrary, "bdist_wheel": PlatformWheel})
