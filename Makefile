@@ -94,7 +94,8 @@ FILL := sed -e 's/@VERSION@/$(VERSION)/g' -e 's/@SONAME@/$(SONAME)/g'
 
 .PHONY: install
 install: $(if $(wildcard $(LIBRARY)),,build)
-	install -d "$(INTO)/include/graft" "$(INTO)/lib/pkgconfig" "$(INTO)/lib/cmake/Graft"
+	install -d "$(INTO)/include/graft" "$(INTO)/lib/pkgconfig" "$(INTO)/lib/cmake/Graft" \
+	  "$(INTO)/share/doc/graft"
 	install -m 644 Include/graft.h Include/graft.hpp "$(INTO)/include"
 	install -m 644 Include/graft/*.h "$(INTO)/include/graft"
 	install -m 755 $(LIBRARY) "$(INTO)/lib/libgraft.so.$(VERSION)"
@@ -104,10 +105,11 @@ install: $(if $(wildcard $(LIBRARY)),,build)
 	$(FILL) bindings/cpp/GraftConfig.cmake.in > "$(INTO)/lib/cmake/Graft/GraftConfig.cmake"
 	$(FILL) bindings/cpp/GraftConfigVersion.cmake.in \
 	  > "$(INTO)/lib/cmake/Graft/GraftConfigVersion.cmake"
+	install -m 644 LICENSE bindings/python/licenses/*.txt "$(INTO)/share/doc/graft"
 
 .PHONY: uninstall
 uninstall:
-	rm -rf "$(INTO)/include/graft" "$(INTO)/lib/cmake/Graft"
+	rm -rf "$(INTO)/include/graft" "$(INTO)/lib/cmake/Graft" "$(INTO)/share/doc/graft"
 	rm -f "$(INTO)/include/graft.h" "$(INTO)/include/graft.hpp" "$(INTO)/lib/libgraft.so" \
 	  "$(INTO)/lib/$(SONAME)" "$(INTO)/lib/libgraft.so.$(VERSION)" \
 	  "$(INTO)/lib/pkgconfig/graft.pc"

@@ -68,7 +68,9 @@ def test_what_is_installed(prefix: Path) -> None:
     assert files == {f"include/{header}" for header in headers} | {
         "lib/libgraft.so", "lib/libgraft.so.0", f"lib/libgraft.so.{graft.__version__}",
         "lib/pkgconfig/graft.pc", "lib/cmake/Graft/GraftConfig.cmake",
-        "lib/cmake/Graft/GraftConfigVersion.cmake"}
+        "lib/cmake/Graft/GraftConfigVersion.cmake"} | {
+        f"share/doc/graft/{name}" for name in (
+            "LICENSE", "LLVM-OpenMP.txt", "OpenBLAS.txt", "Swift.txt", "json-c.txt", "zlib.txt")}
     for path in prefix.rglob("*"):
         if path.is_file() and path.suffix in (".pc", ".cmake"):
             text = path.read_text()
@@ -220,3 +222,40 @@ def test_mpi_all_or_none(ring: MpiRun) -> None:
         assert (status, alpha) == ("GRAFT_NOT_FINITE", 1)
         assert last == pytest.approx(untouched["linear"][-1, -1], abs=1e-7)
         assert total == pytest.approx(untouched["conv"].astype(float).sum(), abs=1e-5)
+
+
+# ---- the page ------------------------------------------------------------------------------------
+
+
+def test_docs_install(tmp_path: Path) -> None:
+    """docs/install.md from top to bottom, into a prefix of its own."""
+    page = (ROOT / "docs" / "install.md").read_text()
+    blocks = re.findall(r"^```(\w+)\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    assert [language for language, _ in blocks] == ["sh", "cmake", "cpp", "sh", "sh", "sh"]
+    programs, scripts = tmp_path / "programs", [text for kind, text in blocks if kind == "sh"]
+    programs.mkdir()
+    (programs / "CMakeLists.txt").write_text(blocks[1][1])
+    (programs / "program.cpp").write_text(blocks[2][1])
+    # A tree whose make and pip write elsewhere than here; the library has been built already.
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    for name in ("Makefile", "Include", "LICENSE", "bindings", "build"):
+        (tree / name).symlink_to(ROOT / name)
+    scripts[0] = scripts[0].replace("make build\n", "").replace(
+        "make install", f"make install LIBRARY={LIBRARY}")
+    cleaned = {name: value for name, value in os.environ.items()
+               if name not in ("PYTHONPATH", "GRAFT_LIBRARY")}
+    paths = {"PREFIX": str(tmp_path / "prefix"), "CXX": "g++",
+             "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])}
+    outputs = [
+        output_of("bash", "-euc", script, cwd=folder, env={**cleaned, **paths})
+        for script, folder in zip(scripts, (tree, programs, programs, tree))]
+    a, b = np.arange(16 * 27) % 7, np.arange(16 * 27) ** 2 % 31
+    alpha = 0.4 / np.pi * np.arctan(500 * (numpy_entropy(a) - numpy_entropy(b))) + 0.5
+    for output in outputs[1:3]:
+        found = re.search(r"alpha (\S+) and (\S+)", output)
+        assert found and float(found[1]) == pytest.approx(alpha, abs=1e-5)
+        assert float(found[2]) == pytest.approx(1 - alpha, abs=1e-5)
+    assert outputs[3].split()[-1] in ("avx512", "avx2", "baseline")
+    for target in re.findall(r"\]\(([^)#]+)\)", page):
+        assert (ROOT / "docs" / target).exists(), target

@@ -157,6 +157,44 @@ def test_another_name_of_llvms_runtime(tmp_path: Path) -> None:
     assert run_program("other graft forked threads", renamed, work)["runtimes"] == [str(renamed)]
 
 
+PROGRAM = """
+#include <graft.h>
+#include <stdio.h>
+long long sum_of_squares(int);
+int main(void) {
+  static float weights[2][128 * 64 * 9];
+  for (int i = 0; i < 2 * 128 * 64 * 9; ++i) weights[0][i] = (float)(i % 1013) - (float)(i % 7);
+  int64_t shape[] = {128, 64, 3, 3};
+  graft_tensor a = {sizeof a, "a", weights[0], GRAFT_FLOAT32, 4, shape, NULL}, b = a;
+  b.data = weights[1];
+  const graft_tensor *networks[] = {&a, &b};
+  long long before = sum_of_squares(3000);
+  graft_status status = graft_apply(NULL, networks, sizeof a, 1, 2, NULL, NULL);
+  printf("%lld %d %lld\\n", before, (int)status, sum_of_squares(3000));
+  return 0;
+}
+"""
+
+
+def test_a_program_in_c_with_intels_runtime(intel: Path, tmp_path: Path) -> None:
+    """As docs/install.md says: a link beside libgraft.so.0."""
+    root = TESTS.parents[1]
+    library = Path(os.environ.get("GRAFT_LIBRARY", root / "build" / "libgraft.so"))
+    (tmp_path / "libgraft.so.0").write_bytes(library.read_bytes())
+    (tmp_path / "libomp.so.5").symlink_to(intel)
+    compiled(tmp_path, intel)
+    (tmp_path / "main.c").write_text(PROGRAM)
+    subprocess.run(
+        ["gcc", "main.c", "./other.so", "./libgraft.so.0", "-o", "main", f"-I{root / 'Include'}",
+         f"-Wl,-rpath,{tmp_path}"], cwd=tmp_path, check=True)
+    environment = {**os.environ, "OMP_NUM_THREADS": "2"}
+    result = subprocess.run(
+        [tmp_path / "main"], cwd=tmp_path, env=environment, capture_output=True, text=True,
+        timeout=60)
+    total = sum(i * i for i in range(3000))
+    assert (result.returncode, result.stdout) == (0, f"{total} 0 {total}\n"), result.stderr
+
+
 def test_nothing_becomes_global(intel: Path) -> None:
     """Functions of the runtime that was found must not take the place of anybody else's."""
     package = Path(graft.__file__).resolve().parents[1]
