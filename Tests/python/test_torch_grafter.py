@@ -72,7 +72,11 @@ def test_two_come_out_equal_and_equal_ones_unchanged(backend: str) -> None:
 
 @pytest.mark.parametrize("settings", [
     {}, {"bins": 3}, {"bins": 300}, {"a": 1.0, "c": 1.0}, {"weighting": 0.3}, {"weighting": 0},
-    {"compatibility": True}, {"compatibility": True, "bins": 64}, {"threshold": 3.0}])
+    {"compatibility": True}, {"compatibility": True, "bins": 64}, {"threshold": 3.0},
+    {"source": "mean"}, {"source": "others", "weighting": 0.9}, {"source": [2, 2, 0]},
+    {"source": "exponential"}, {"weighting": "l1", "c": 0.01},
+    {"weighting": "filter_entropy", "c": 2.0}, {"weighting": "constant", "constant": 0.8},
+    {"weighting": "filter_entropy", "compatibility": True, "source": "others"}])
 @pytest.mark.parametrize("dry_run", [False, True])
 def test_backends_agree(settings: dict[str, object], dry_run: bool) -> None:
     ours = networks(Residual, 3)
@@ -228,6 +232,30 @@ def test_a_slow_pull_that_rounds_to_nothing_says_so(backend: str) -> None:
         grafter_of(pair, weighting=0.99, backend=backend).step()  # equal by now
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("settings", [
+    {}, {"source": "mean", "weighting": 0.99}, {"weighting": "l1", "c": 0.01}, {"bins": 100}])
+@pytest.mark.filterwarnings("ignore:.*did not move")
+def test_backends_agree_on_other_types(dtype: torch.dtype, settings: dict[str, object]) -> None:
+    ours = [module.to(dtype) for module in networks(Residual, 3)]
+    theirs = copy.deepcopy(ours)
+    reports = [
+        grafter_of(modules, backend=backend, **settings).step()
+        for modules, backend in ((ours, "library"), (theirs, "torch"))]
+    for mine, other in zip(ours, theirs):
+        for name, tensor in mine.state_dict().items():
+            assert torch.equal(tensor, other.state_dict()[name]), name
+    for mine, other in zip(*reports, strict=True):
+        for x, y in zip(mine.networks, other.networks, strict=True):
+            assert (x.alpha, x.entropy_before, x.entropy_after, x.unmoved) == \
+                (y.alpha, y.entropy_before, y.entropy_after, y.unmoved)
+    unmoved = sum(one.unmoved for layer in reports[0] for one in layer.networks)
+    if dtype == torch.float64:
+        assert unmoved == 0
+    elif "source" in settings:
+        assert unmoved > 50
+
+
 def test_torch_takes_no_weights_through_host_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """What leaves the device are counts, ranges and norms: at most a number a filter or bin."""
     largest = 0
@@ -335,20 +363,23 @@ def test_state_dict() -> None:
     assert resumed.steps == 4
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("source, expected", [
-    ("mean", [[1 / 3] * 3] * 3), ([1, 2, 0], [[0, 1, 0], [0, 0, 1], [1, 0, 0]])])
-def test_other_sources(source: object, expected: list[list[float]]) -> None:
+    ("mean", [[1 / 3] * 3] * 3), ("others", [[0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]]),
+    ([1, 2, 0], [[0, 1, 0], [0, 0, 1], [1, 0, 0]])])
+def test_other_sources(source: object, expected: list[list[float]], backend: str) -> None:
     modules = networks(lambda: nn.Linear(4, 3), 3)
     before = [module.weight.detach().double().clone() for module in modules]
-    grafter_of(modules, source=source, weighting=0.25).step()
+    grafter_of(modules, source=source, weighting=0.25, backend=backend).step()
     for module, own, weights in zip(modules, before, expected):
         mixed = 0.25 * own + 0.75 * sum(w * b for w, b in zip(weights, before))
         torch.testing.assert_close(module.weight.double(), mixed, rtol=1e-6, atol=1e-7)
 
 
-def test_exponential_source() -> None:
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_exponential_source(backend: str) -> None:
     modules = networks(lambda: nn.Linear(3, 2), 5)
-    grafter = grafter_of(modules, source="exponential", weighting=0, backend="torch")
+    grafter = grafter_of(modules, source="exponential", weighting=0, backend=backend)
     order = list(range(5))
     first = [module.weight.detach().clone() for module in modules]
     for distance in (1, 2, 4, 1):

@@ -51,13 +51,14 @@ def _to_float32(value: float) -> float:
     return float(torch.tensor(value, dtype=torch.float64).to(torch.float32))
 
 
-@dataclass
 class Tally:
     """How many weights of half precision had another network's to move towards, and how many of
-    them stayed what they were, the step being smaller than half a unit in their last place."""
+    them in each network stayed what they were, the step being smaller than half a unit in their
+    last place."""
 
-    apart: int = 0
-    stuck: int = 0
+    def __init__(self) -> None:
+        self.apart = 0
+        self.stuck: dict[int, int] = {}
 
     def add(self, pieces: Sequence[Tensor], row: Row, result: Tensor) -> None:
         own = pieces[row.receiver].to(result.device)
@@ -65,7 +66,8 @@ class Tally:
         for network, _ in row.terms:
             apart |= pieces[network].to(result.device) != own
         self.apart += int(apart.sum())
-        self.stuck += int((apart & (result == own)).sum())
+        stuck = int((apart & (result == own)).sum())
+        self.stuck[row.receiver] = self.stuck.get(row.receiver, 0) + stuck
 
 
 def mix(

@@ -127,7 +127,7 @@ class Ring:
     ) -> list[Measure]:
         check_finite(tasks, network, f"rank {self._rank}")
         return [
-            settings.measure(network[task.entry.index], task.entry.filter_axis, True)
+            settings.inform(network[task.entry.index], task.entry.filter_axis, True)
             for task in layers]
 
     def _gather_measures(
@@ -144,8 +144,9 @@ class Ring:
         except Exception as error:
             failure = error
         numbers = [0.0 if failure else 1.0]
-        for one in measures or [Measure(0, 0, 0, 0)] * len(layers):
-            numbers += [one.entropy, one.norm, float(one.filters), float(one.invalid)]
+        for one in measures or [Measure(0, 0, 0, 0, 0)] * len(layers):
+            numbers += [
+                one.entropy, one.norms, float(one.filters), float(one.invalid), one.information]
         every = self._gather(numbers)
         if failure is not None:
             raise failure
@@ -154,9 +155,11 @@ class Ring:
                 raise PeerError(f"rank {rank} failed; its own message says why")
         return {
             task.entry.index: [
-                Measure(theirs[at], theirs[at + 1], int(theirs[at + 2]), int(theirs[at + 3]))
+                Measure(
+                    theirs[at], theirs[at + 1], int(theirs[at + 2]), int(theirs[at + 3]),
+                    theirs[at + 4])
                 for theirs in every]
-            for at, task in zip(range(1, len(numbers), 4), layers)}
+            for at, task in zip(range(1, len(numbers), 5), layers)}
 
     # ---- the weights -----------------------------------------------------------------------------
 

@@ -38,10 +38,11 @@ class Grafter:
     models
         The networks, wrapped or compiled as they may be. With `process_group`: this process's one.
     source
-        Where from: "ring", network k receives from network k - 1; or what `graft.graft` takes.
+        Where from: "ring", network k receives from network k - 1; "mean", "others", "exponential",
+        or a list of the source of each network: see `graft.graft`.
     weighting
         How much: "entropy", the paper's adaptive coefficient, or a number, the share that every
-        tensor keeps; or what `graft.graft` takes.
+        tensor keeps; "filter_entropy" or "l1": see `graft.graft`.
     a, c, bins
         Range and steepness of the adaptive coefficient, bins of the entropy.
     start, every, stop
@@ -295,16 +296,17 @@ def _settings(
     source: Any, weighting: Any, a: float, c: float, bins: int, options: dict[str, Any]
 ) -> Settings:
     allowed = set(inspect.signature(_method.graft).parameters) - {
-        "networks", "plan", "dry_run", "step", "keep_zeros", "source", "weighting", "a", "c", "bins"}
+        "networks", "plan", "dry_run", "step", "keep_zeros", "source", "weighting", "a", "c",
+        "bins"}
     for name in options:
         if name not in allowed:
             raise InvalidArgumentError(
                 f"{name} is no option; besides those of Grafter allowed are "
                 + ", ".join(sorted(allowed)))
     others = dict(options)
+    constant = others.pop("constant", 0.5)
     settings = Settings(
-        source, weighting, a, c, bins, others.pop("threshold", 0.1),
-        bool(others.pop("compatibility", False)), others)
-    if source == "ring" and (weighting == "entropy" or not isinstance(weighting, str)):
-        replace(settings, others={}).for_torch()  # so that a slip shows at once
+        source, constant if weighting == "constant" else weighting, a, c, bins,
+        others.pop("threshold", 0.1), bool(others.pop("compatibility", False)), others)
+    replace(settings, others={}).for_torch()  # so that a slip shows at once
     return settings

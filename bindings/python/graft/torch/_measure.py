@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import ctypes
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -24,12 +24,35 @@ def chunk(tensor: Tensor) -> int:
 
 @dataclass(frozen=True)
 class Measure:
-    """A layer's entropy in nats, its filters' mean l1 norm, how many there are and are invalid."""
+    """What is known of a layer.
+
+    Attributes
+    ----------
+    entropy : float
+        In nats.
+    norms : float
+        The sum of its filters' l1 norms.
+    filters, invalid : int
+        How many filters it has, and how many of them have a norm under the threshold.
+    information : float
+        What its coefficient goes by; the entropy if nothing else is said.
+    """
 
     entropy: float
-    norm: float
+    norms: float
     filters: int
     invalid: int
+    information: float
+
+    @property
+    def norm(self) -> float:
+        """The filters' mean l1 norm."""
+        return self.norms / max(self.filters, 1)
+
+
+def in_order(numbers: Sequence[float] | np.ndarray) -> float:
+    """The sum, one after the other, as the library adds (`sum` and NumPy add otherwise)."""
+    return float(np.cumsum(numbers)[-1]) if len(numbers) else 0.0
 
 
 def in_library(tensor: Tensor) -> bool:
@@ -58,7 +81,34 @@ def measure(
         counts = _counts(tensor, low, high, bins, compatibility)
         entropy = _entropy(counts, tensor.numel(), compatibility)
         norms = _norms(tensor, axis)
-    return Measure(entropy, float(norms.mean()), len(norms), int((norms < threshold).sum()))
+    return Measure(
+        entropy, in_order(norms), len(norms), int((norms < threshold).sum()), entropy)
+
+
+def filter_entropies(
+    tensor: Tensor, axis: int, bins: int, compatibility: bool, library: bool = True
+) -> np.ndarray:
+    """Entropy of every filter by itself, each over its own range; arguments as for `measure`."""
+    if library and in_library(tensor):
+        return _method.filter_entropies(
+            tensor, bins, compatibility=compatibility, filter_axis=axis)
+    found: list[float] = []
+    double = tensor.dtype == torch.float64
+    for part in _by_filters(tensor, axis):
+        rows = part.movedim(axis, 0).flatten(1) if part.dim() > 1 else part.reshape(-1, 1)
+        lows, highs = (limit.tolist() for limit in torch.aminmax(rows, dim=1))
+        edges = np.stack([
+            _edges(low, high, bins, compatibility, double) for low, high in zip(lows, highs)])
+        thresholds = torch.from_numpy(edges).to(tensor.device)
+        places = torch.searchsorted(
+            thresholds, rows.to(thresholds.dtype).contiguous(), right=True)
+        width = edges.shape[1] + 1
+        places += width * torch.arange(len(rows), device=tensor.device)[:, None]
+        counts = torch.bincount(places.reshape(-1), minlength=width * len(rows))
+        for row in counts.reshape(len(rows), width).tolist():
+            row = row[1:-1] if compatibility else row
+            found.append(_entropy(row, rows.shape[1], compatibility))
+    return np.array(found)
 
 
 def is_finite(tensor: Tensor) -> bool:
@@ -137,14 +187,20 @@ def _logf() -> ctypes._FuncPointer:  # type: ignore[name-defined]
 
 
 def _norms(tensor: Tensor, axis: int) -> np.ndarray:
-    if tensor.dim() == 0:
-        tensor = tensor.reshape(1)
-    filters = tensor.shape[axis]
-    others = [dimension for dimension in range(tensor.dim()) if dimension != axis]
-    group = max(1, chunk(tensor) * filters // tensor.numel())
     norms = []
-    for first in range(0, filters, group):
-        part = tensor.detach().narrow(axis, first, min(group, filters - first))
+    for part in _by_filters(tensor, axis):
+        others = [dimension for dimension in range(part.dim()) if dimension != axis]
         size = part.abs().to(torch.float64)
         norms.append(size.sum(others) if others else size)
     return torch.cat(norms).cpu().numpy()
+
+
+def _by_filters(tensor: Tensor, axis: int) -> Iterator[Tensor]:
+    """A layer a few filters at a time."""
+    tensor = tensor.detach()
+    if tensor.dim() == 0:
+        tensor = tensor.reshape(1)
+    filters = tensor.shape[axis]
+    group = max(1, chunk(tensor) * filters // tensor.numel())
+    for first in range(0, filters, group):
+        yield tensor.narrow(axis, first, min(group, filters - first))

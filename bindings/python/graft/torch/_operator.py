@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -14,8 +14,14 @@ from .. import _method, _plan
 from .._errors import InvalidArgumentError, NotFiniteError
 from .._report import LayerReport, NetworkReport, Report
 from ._blend import Row, Tally, mix, round_share
-from ._measure import Measure, is_finite, measure
+from ._measure import Measure, filter_entropies, in_order, is_finite, measure
 from ._sources import Source, shares
+
+#: What adaptive weightings go by.
+INFORMATION = ("entropy", "filter_entropy", "l1")
+
+#: By layer and network: how many weights of half precision did not move.
+Unmoved = dict[tuple[int, int], int]
 
 
 @dataclass(frozen=True)
@@ -33,10 +39,11 @@ class Settings:
 
     def for_torch(self) -> None:
         """Raises where torch's operations do not cover a choice; values as the library does."""
-        if self.weighting != "entropy" and isinstance(self.weighting, str):
+        if isinstance(self.weighting, str) and self.weighting not in INFORMATION:
             raise InvalidArgumentError(
-                f"weighting is {self.weighting!r}; computed with torch are 'entropy' and a number")
-        if self.weighting != "entropy" and not 0 <= _method.real(self.weighting, "weighting") <= 1:
+                f"weighting is {self.weighting!r}; computed with torch are "
+                + ", ".join(map(repr, INFORMATION)) + " and a number")
+        if not self.adapts and not 0 <= _method.real(self.weighting, "weighting") <= 1:
             raise InvalidArgumentError(f"weighting is {self.weighting!r}; allowed are 0 to 1")
         _method.coefficient(0.0, 0.0, self.a, self.c)
         if not 1 <= _method.integer(self.bins, "bins") <= 65536:
@@ -48,9 +55,14 @@ class Settings:
             if name != "threads":
                 raise InvalidArgumentError(f"{name} is not covered by what torch computes here")
 
+    @property
+    def adapts(self) -> bool:
+        """Whether the coefficient goes by information; else it is the weighting itself."""
+        return isinstance(self.weighting, str)
+
     def alpha(self, own: float, other: float) -> float:
         """The share that a layer keeps."""
-        if self.weighting != "entropy":
+        if not self.adapts:
             return round_share(float(self.weighting))
         return _method.coefficient(
             own, other, self.a, self.c, compatibility=self.compatibility)
@@ -58,11 +70,22 @@ class Settings:
     @property
     def without_layer(self) -> float:
         """The share of what belongs to no layer."""
-        return 0.5 if self.weighting == "entropy" else round_share(float(self.weighting))
+        return 0.5 if self.adapts else round_share(float(self.weighting))
 
     def measure(self, tensor: Tensor, axis: int, library: bool) -> Measure:
+        """What a report tells of a layer."""
         return measure(
             tensor, axis, self.bins, self.threshold, self.compatibility, library)
+
+    def inform(self, tensor: Tensor, axis: int, library: bool) -> Measure:
+        """The same, with what the weighting goes by."""
+        found = self.measure(tensor, axis, library)
+        if self.weighting == "l1":
+            return replace(found, information=found.norms)
+        if self.weighting == "filter_entropy":
+            entropies = filter_entropies(tensor, axis, self.bins, self.compatibility, library)
+            return replace(found, information=in_order(entropies))
+        return found
 
 
 @dataclass(frozen=True)
@@ -96,9 +119,9 @@ def alphas_of(
     result = {}
     for index, measures in before.items():
         result[index] = [
-            settings.alpha(measures[k].entropy, sum(
-                weight * measures[other].entropy
-                for other, weight in shares(settings.source, k, count, step)))
+            settings.alpha(measures[k].information, in_order([
+                weight * measures[other].information
+                for other, weight in shares(settings.source, k, count, step)]))
             for k in range(count)]
     return result
 
@@ -136,12 +159,13 @@ def graft_with_torch(
     layers = [task for task in tasks if task.entry.role == "layer"]
     before = {
         task.entry.index: [
-            settings.measure(network[task.entry.index], task.entry.filter_axis, library)
+            settings.inform(network[task.entry.index], task.entry.filter_axis, library)
             for network in networks]
         for task in layers}
     alphas = alphas_of(before, settings, count, step)
     after = dict(before)
-    tally = Tally()
+    unmoved: Unmoved = {}
+    apart = stuck = 0
     for task in tasks:
         index = task.entry.index
         tensors = [network[index] for network in networks]
@@ -152,15 +176,21 @@ def graft_with_torch(
         targets = [
             torch.empty_like(tensors[row.receiver]) if dry_run else tensors[row.receiver]
             for row in rows]
+        tally = Tally()
         mix(tensors, rows, targets, tally)
+        apart += tally.apart
+        for k, number in tally.stuck.items():
+            stuck += number
+            if task.feeder is not None:
+                unmoved[task.feeder, k] = unmoved.get((task.feeder, k), 0) + number
         if is_layer:
             after[index] = list(before[index])
             for row, target in zip(rows, targets):
                 after[index][row.receiver] = settings.measure(
                     target, task.entry.filter_axis, library)
-    if tally.stuck * 2 > tally.apart:
-        warn_of_unmoved(tally.stuck, tally.apart)
-    return make_report(layers, before, after, alphas, settings, count, step)
+    if stuck * 2 > apart:
+        warn_of_unmoved(stuck, apart)
+    return make_report(layers, before, after, alphas, settings, count, step, unmoved)
 
 
 def warn_of_unmoved(stuck: int, count: int) -> None:
@@ -174,6 +204,7 @@ def warn_of_unmoved(stuck: int, count: int) -> None:
 def make_report(
     layers: Sequence[Task], before: dict[int, list[Measure]], after: dict[int, list[Measure]],
     alphas: dict[int, list[float]], settings: Settings, count: int, step: int,
+    unmoved: Unmoved | None = None,
 ) -> Report:
     """The report that the library would give."""
     found = []
@@ -184,7 +215,8 @@ def make_report(
             old, new = before[index][k], after[index][k]
             networks.append(NetworkReport(
                 shares(settings.source, k, count, step)[0][0], alphas[index][k], old.entropy,
-                new.entropy, old.invalid, new.invalid, old.norm, new.norm))
+                new.entropy, old.invalid, new.invalid, old.norm, new.norm,
+                (unmoved or {}).get((index, k), 0)))
         found.append(LayerReport(
             task.entry.name, index, before[index][0].filters, tuple(networks)))
     return Report(tuple(found), count)

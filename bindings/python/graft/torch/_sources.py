@@ -17,8 +17,8 @@ def shares(source: Source, k: int, count: int, step: int) -> list[tuple[int, flo
     ----------
     source
         "ring": network k - 1. "exponential": network k - 2^t, t counting up with the grafts and
-        starting again at 2^t >= count. "mean": all networks alike, k itself among them. Or one
-        source a network.
+        starting again at 2^t >= count. "mean": all networks alike, k itself among them. "others":
+        all but k. Or one source a network.
     step
         How many grafts came before.
     """
@@ -29,10 +29,14 @@ def shares(source: Source, k: int, count: int, step: int) -> list[tuple[int, flo
         return [((k - 2 ** (step % turns)) % count, 1.0)]
     if source == "mean":
         return [(network, 1.0 / count) for network in range(count)]
+    if source == "others" and count > 1:
+        return [(network, 1.0 / (count - 1)) for network in range(count) if network != k]
+    if source == "others":
+        return [(k, 1.0)]
     if isinstance(source, str):
         raise InvalidArgumentError(
-            f"source is {source!r}; computed with torch are 'ring', 'exponential', 'mean' and a "
-            "list of sources")
+            f"source is {source!r}; computed with torch are 'ring', 'exponential', 'mean', "
+            "'others' and a list of sources")
     if len(source) != count:
         raise InvalidArgumentError(
             f"source names {len(source)} networks' sources, and there are {count} networks")
