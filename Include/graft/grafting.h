@@ -114,7 +114,21 @@ typedef enum graft_source {
    */
   GRAFT_SOURCE_EXPONENTIAL = 3,
   /** Network k receives from network `sources`[k]; a network may be its own (it stays as it is). */
-  GRAFT_SOURCE_GIVEN = 4
+  GRAFT_SOURCE_GIVEN = 4,
+  /**
+   * Every network from its own filters (paper, section 3.1): of each layer's filters in order of
+   * their l1 norm, the i-th largest is added to the i-th smallest, for every i up to half of them
+   * whose i-th smallest is under `threshold` (equal norms: the lower index is the smaller).
+   * Nothing else changes: no followers, and no weighting is used. The report names the network
+   * itself as its source, with alpha 1.
+   */
+  GRAFT_SOURCE_INTERNAL = 5,
+  /**
+   * Noise: N(0, sigma_t), sigma_t = `noise`^t, t being `step`, is added to every filter whose l1
+   * norm is under `threshold`; else as GRAFT_SOURCE_INTERNAL. What a weight receives depends on
+   * `seed`, `step`, its network, tensor and place alone, and not on threads.
+   */
+  GRAFT_SOURCE_NOISE = 6
 } graft_source;
 
 /** How much of its own weights a layer keeps. The numbers never change. */
@@ -148,7 +162,8 @@ typedef struct graft_options {
   double constant;
   /** Bins of the entropy, 1 to 65536. Default 10. */
   int64_t bins;
-  /** A filter whose l1 norm is under this counts as invalid in the report. Default 0.1. */
+  /** A filter whose l1 norm is under this is invalid: in the report, and for the sources
+   * GRAFT_SOURCE_INTERNAL (the paper's gamma) and GRAFT_SOURCE_NOISE. Default 0.1. */
   double threshold;
   /** 1: bins and rounding of the published code (graft_information_options, graft_coefficient). */
   int32_t compatibility;
@@ -162,7 +177,10 @@ typedef struct graft_options {
   int64_t every;
   /** When: the last one after which a graft may be due; 0 (default) for no end. */
   int64_t stop;
-  /** How many grafts came before this one, >= 0: GRAFT_SOURCE_EXPONENTIAL's t. Default 0. */
+  /**
+   * How many grafts came before this one, >= 0: GRAFT_SOURCE_EXPONENTIAL's t. For
+   * GRAFT_SOURCE_NOISE its t, in the paper the epoch. Default 0.
+   */
   int64_t step;
   /** GRAFT_SOURCE_GIVEN: the source of each network, each 0 to K - 1. Copied. Default NULL. */
   const int64_t *sources;
@@ -173,6 +191,10 @@ typedef struct graft_options {
    * keeps its mask. 0 (default): zeros come back to life.
    */
   int32_t keep_zeros;
+  /** GRAFT_SOURCE_NOISE: the a of sigma_t = a^t, 0 < a < 1. Default 0.9. */
+  double noise;
+  /** GRAFT_SOURCE_NOISE: what numbers are drawn. Default 0. */
+  uint64_t seed;
 } graft_options;
 
 /** Writes the defaults into the first `size` bytes of *options and sets its struct_size. */

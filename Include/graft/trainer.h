@@ -85,7 +85,7 @@ void graft_trainer_options_init(graft_trainer_options *options, size_t size);
  *
  * @param options, graft, distillation each NULL for the defaults; copied. graft->threads and
  *        distillation->threads are not used: the trainer's are. graft->step is not used either: it
- *        is the number of grafts before, (epoch - start) / every.
+ *        is the number of grafts before, (epoch - start) / every, and for noise the epoch.
  * @param train the training set, at least one image. @param test NULL for no evaluation.
  *        Both are held until graft_trainer_destroy.
  */

@@ -7,7 +7,7 @@ private var graftDefaults: graft_options {
     struct_size: MemoryLayout<graft_options>.size, source: GRAFT_SOURCE_RING,
     weighting: GRAFT_WEIGHTING_ENTROPY, a: 0.4, c: 500, constant: 0.5, bins: 10, threshold: 0.1,
     compatibility: 0, dry_run: 0, threads: 0, start: 1, every: 1, stop: 0, step: 0,
-    sources: nil, source_count: 0, keep_zeros: 0)
+    sources: nil, source_count: 0, keep_zeros: 0, noise: 0.9, seed: 0)
 }
 
 @implementation @_cdecl("graft_options_init")
@@ -26,6 +26,8 @@ func graftOperator(_ pointer: UnsafePointer<graft_options>?, name: String = "opt
   case GRAFT_SOURCE_MEAN: result.source = .mean
   case GRAFT_SOURCE_OTHERS: result.source = .others
   case GRAFT_SOURCE_EXPONENTIAL: result.source = .exponential
+  case GRAFT_SOURCE_INTERNAL: result.source = .own
+  case GRAFT_SOURCE_NOISE: result.source = .noise(base: given.noise, seed: given.seed)
   case GRAFT_SOURCE_GIVEN: result.source = .given(try givenSources(given))
   default:
     throw GraftError(

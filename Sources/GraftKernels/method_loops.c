@@ -58,12 +58,15 @@ void gk_measure_double(const double *x, int64_t n, double *low, double *high, do
 }
 
 /* Products are not exact here, as they are for shorter types: so values that are all equal are kept
- * by themselves. */
+ * by themselves where their weights add up to 1. */
 void gk_combine_double(double *out, int64_t n, int64_t terms, const double *const *x,
                        const double *weight) {
+  double total = 0;
+  for (int64_t t = 0; t < terms; ++t) total += weight[t];
+  int mean = total > 0.999 && total < 1.001;
   for (int64_t i = 0; i < n; ++i) {
     double first = x[0][i], sum = first * weight[0];
-    int same = 1;
+    int same = mean;
     for (int64_t t = 1; t < terms; ++t) {
       same &= x[t][i] == first;
       sum += x[t][i] * weight[t];

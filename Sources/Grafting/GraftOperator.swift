@@ -11,7 +11,7 @@ public struct GraftOperator: Sendable {
   public var source = Source.ring
   /// How much.
   public var weighting = Weighting.paper
-  /// How many grafts came before this one: the exponential ring's t.
+  /// How many grafts came before this one: the exponential ring's t, and the noise's.
   public var step = 0
   /// Elements that are 0 in their receiver stay 0, in tensors of two or more dimensions: the mask of
   /// a pruned network. Otherwise its zeros come back.
@@ -48,7 +48,13 @@ public struct GraftOperator: Sendable {
     let tied = try checkNetworks(networks, plan: plan)
     var step = try GraftRun(settings: self, networks: networks, plan: plan, tied: tied)
     try step.measure()
-    if dryRun { try step.tryMix() } else { try step.mix() }
+    if source.isWithin {
+      try step.revive(dryRun: dryRun)
+    } else if dryRun {
+      try step.tryMix()
+    } else {
+      try step.mix()
+    }
     return step.report
   }
 
@@ -74,6 +80,9 @@ public struct GraftOperator: Sendable {
 
   /// Checks that this can graft so many networks.
   public func checkSource(_ networks: Int) throws(GraftError) {
+    if case .noise(let base, _) = source, !(base > 0 && base < 1) {
+      throw GraftError(.invalidArgument, "noise is \(base); it must lie between 0 and 1")
+    }
     guard case .given(let sources) = source else { return }
     guard sources.count == networks else {
       throw GraftError(

@@ -4,14 +4,16 @@ import GraftSupport
 /// One graft on its way: first everything is measured and checked, then mixed. No copy of a network
 /// is made: the kernel computes all results of a few elements before it writes one of them.
 struct GraftRun {
-  private let settings: GraftOperator
-  private let networks: [[TensorView]]
-  private let plan: GraftPlan
-  private let tied: Set<Int>
-  private let counting: Counting
+  let settings: GraftOperator
+  let networks: [[TensorView]]
+  let plan: GraftPlan
+  let tied: Set<Int>
+  let counting: Counting
   /// For each tensor that is a layer, its place in the report.
-  private var layerIndex: [Int: Int] = [:]
-  private(set) var report: GraftReport
+  private(set) var layerIndex: [Int: Int] = [:]
+  /// For each layer its networks' measurements, where filters are to be told apart again.
+  private(set) var measurements: [Int: [Measurement]] = [:]
+  var report: GraftReport
 
   init(
     settings: GraftOperator, networks: [[TensorView]], plan: GraftPlan, tied: Set<Int>
@@ -25,9 +27,9 @@ struct GraftRun {
     report = GraftReport(layers: [], networkCount: networks.count)
   }
 
-  private var indices: Range<Int> { networks.indices }
+  var indices: Range<Int> { networks.indices }
 
-  private func filters(_ tensor: TensorView, _ index: Int) -> gk_weights {
+  func filters(_ tensor: TensorView, _ index: Int) -> gk_weights {
     tensor.filterView(axis: plan.entries[index].filterAxis)
   }
 
@@ -71,14 +73,20 @@ struct GraftRun {
       let shares = self.shares(for: k)
       let other = shares.reduce(0) { $0 + $1.weight * known[$1.network] }
       let (measurement, entropy) = (survey.measurements[place + k], survey.entropy(place + k))
-      let alpha = settings.weighting.coefficient(
-        own: known[k], other: other, compatibility: settings.compatibility
-      ).alpha
+      let alpha =
+        settings.source.isWithin
+        ? 1
+        : settings.weighting.coefficient(
+          own: known[k], other: other, compatibility: settings.compatibility
+        ).alpha
       let invalid = measurement.invalidFilters(under: settings.threshold)
       return GraftReport.Entry(
         source: shares.first?.network ?? k, alpha: alpha, entropyBefore: entropy,
         entropyAfter: entropy, filters: measurement.filters, invalidBefore: invalid,
         invalidAfter: invalid, normBefore: measurement.meanNorm, normAfter: measurement.meanNorm)
+    }
+    if settings.source.isWithin {
+      measurements[index] = indices.map { survey.measurements[place + $0] }
     }
     layerIndex[index] = report.layers.count
     report.layers.append(
@@ -216,11 +224,11 @@ struct GraftRun {
     for k in indices { report.layers[layer].networks[k].unmoved += batch.unmoved(item, k) }
   }
 
-  private func keepsZeros(_ index: Int) -> Bool {
+  func keepsZeros(_ index: Int) -> Bool {
     settings.keepZeros && plan.entries[index].rank > 1
   }
 
-  private mutating func record(
+  mutating func record(
     _ measurement: Measurement, _ entropy: Double, layer: Int, for targets: [Int]
   ) {
     let invalid = measurement.invalidFilters(under: settings.threshold)

@@ -39,10 +39,20 @@ final class MixBatch {
     let keepsZeros: Bool
   }
 
-  /// - Parameter networks: how many there are.
-  init(networks: Int, _ counting: Counting) {
+  /// - Parameters:
+  ///   - networks: how many there are.
+  ///   - scratch: shared by batches that do not run at once; nil for one of its own.
+  init(networks: Int, _ counting: Counting, scratch: Buffer<Double>? = nil) {
     self.networks = networks
     self.counting = counting
+    self.scratch = scratch
+  }
+
+  /// Scratch memory for batches of a row a tensor.
+  static func scratch(networks: Int, _ counting: Counting) throws(GraftError) -> Buffer<Double> {
+    try Buffer(
+      count: Int(gk_threads(Int32(counting.threads))) * Int(gk_mix_scratch(Int64(networks), 1)),
+      for: "a graft")
   }
 
   /// Adds one tensor of every network.
@@ -87,7 +97,7 @@ final class MixBatch {
   /// Takes the memory that `run` needs.
   func prepare() throws(GraftError) {
     let workers = Int(gk_threads(Int32(counting.threads)))
-    scratch = try Buffer(count: workers * scratchSize, for: "a graft")
+    if scratch == nil { scratch = try Buffer(count: workers * scratchSize, for: "a graft") }
     unmovedCounts = try Buffer(count: items.count * networks, for: "counts of a graft")
     results = measurements.map(\.result)
     entropies = [Double](repeating: 0, count: measurements.count)

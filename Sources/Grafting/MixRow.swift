@@ -21,6 +21,19 @@ struct MixRow {
     receivers = targets
   }
 
+  /// The first network becomes its own weights plus the second's.
+  static let sum = MixRow(networks: [0, 1], weights: [1, 1], targets: [0], receivers: [0])
+
+  /// The first network as it is.
+  static let copy = MixRow(networks: [0], weights: [1], targets: [0], receivers: [0])
+
+  private init(networks: [Int32], weights: [Double], targets: [Int], receivers: [Int]) {
+    self.networks = networks
+    self.weights = weights
+    self.targets = targets
+    self.receivers = receivers
+  }
+
   mutating func add(_ receiver: Int) {
     targets.append(receiver)
     receivers.append(receiver)

@@ -12,6 +12,19 @@ public enum Source: Equatable, Sendable {
   case exponential
   /// Network k receives from the network at place k.
   case given([Int])
+  /// A network's own filters: in each layer the i-th largest by l1 norm is added to the i-th
+  /// smallest, if that is invalid.
+  case own
+  /// N(0, sigma_t), sigma_t = base^t, t being the graft's step, added to the invalid filters.
+  case noise(base: Double, seed: UInt64)
+
+  /// Whether a network receives nothing of others: then it has no shares, and nothing is weighed.
+  var isWithin: Bool {
+    switch self {
+    case .own, .noise: true
+    case .ring, .mean, .others, .exponential, .given: false
+    }
+  }
 
   /// One network's part in what another receives.
   public struct Share: Equatable, Sendable {
@@ -40,6 +53,7 @@ public enum Source: Equatable, Sendable {
     case .given(let sources):
       guard sources.indices.contains(receiver) else { return [] }
       return [Share(network: sources[receiver], weight: 1)]
+    case .own, .noise: return []
     }
   }
 }

@@ -210,3 +210,41 @@ def test_a_manifest_is_data_that_is_checked(tmp_path) -> None:
     path.write_text(text.replace('"images"', '"Images"', 1))
     with pytest.raises(graft.FormatError, match="checksum"):
         trainer().load(tmp_path / "run")
+
+
+# ---- grafting's other choices --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("settings", [
+    {"source": "mean", "weighting": "constant", "constant": 0.9},
+    {"source": "exponential", "every": 2},
+    {"source": [1, 2, 0], "weighting": "l1", "c": 0.01},
+    {"source": "others", "weighting": "filter_entropy", "c": 1.0},
+    {"source": "internal", "threshold": 100.0},
+    {"source": "noise", "noise": 0.1, "seed": 5, "threshold": 100.0},
+    {"weighting": "constant", "constant": 0.5, "keep_zeros": True},
+])
+def test_a_trainers_graft_is_the_graft_of_its_networks(settings) -> None:
+    """At an epoch's end, what `graft.graft` makes of the networks as they were before it."""
+    run = trainer(3, epochs=4, grafting=graft.Grafting(**settings))
+    every = settings.get("every", 1)
+    own = {key: value for key, value in settings.items() if key != "every"}
+    held: list[dict[str, np.ndarray]] = []
+    compared = 0
+
+    def watch(progress: graft.Progress) -> None:
+        nonlocal held, compared
+        if progress.phase == "training" and progress.step == progress.steps:
+            held = weights(run)
+        if progress.phase == "graft":
+            step = (progress.epoch - 1) // every
+            if settings.get("source") == "noise":
+                step = progress.epoch
+            graft.graft(held, step=step, **own)
+            for k, mine in enumerate(weights(run)):
+                for name, value in held[k].items():
+                    assert value.tobytes() == mine[name].tobytes(), (k, name)
+            compared += 1
+
+    run.run(watch)
+    assert compared == 4 // every

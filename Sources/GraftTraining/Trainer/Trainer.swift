@@ -183,6 +183,7 @@ public final class Trainer {
     guard var graft = settings.grafting, graft.period.isDue(after: epoch) else { return }
     graft.threads = settings.threads
     graft.step = (epoch - graft.period.start) / graft.period.every
+    if case .noise = graft.source { graft.step = epoch }
     do {
       var networks: [[TensorView]] = []
       for member in members {

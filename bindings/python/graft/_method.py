@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from . import _checks
 from . import _structures as s
 from ._arrays import Described, DescribedNetwork, describe, int64_array, pointer
 from ._errors import InvalidArgumentError, ShapeMismatchError, check
@@ -294,6 +295,8 @@ def graft(
     constant: float = 0.5,
     step: int = 0,
     keep_zeros: bool = False,
+    noise: float = 0.9,
+    seed: int = 0,
 ) -> Report:
     """Graft K networks of one structure, in place.
 
@@ -311,8 +314,11 @@ def graft(
     source
         Where from: "ring", network k receives from network k - 1; "mean", from the mean of all,
         itself among them (population averaging); "others", from the mean of the others;
-        "exponential", from network k - 2^t, t being `step`, beginning anew at 2^t >= K; or a list
-        of the source of each network.
+        "exponential", from network k - 2^t, t being `step`, beginning anew at 2^t >= K; a list of
+        the source of each network; "internal", in each layer the i-th largest filter by l1 norm is
+        added to the i-th smallest, if that is under `threshold`; "noise", N(0, noise^step) is added
+        to the filters under `threshold`. With the last two nothing else changes, and nothing is
+        weighed.
     weighting
         How much: "entropy", the paper's adaptive coefficient; "filter_entropy", the same on the
         sums of the filters' entropies; "l1", on the layers' l1 norms; or a number from 0 to 1, the
@@ -331,10 +337,12 @@ def graft(
     threads
         0 takes what OpenMP would. The result is the same at any count.
     step
-        How many grafts came before this one, for "exponential".
+        How many grafts came before this one, for "exponential"; for "noise" the epoch.
     keep_zeros
         What is 0 in its receiver stays 0, in arrays of two or more dimensions: a pruned network
         keeps its mask. Otherwise its zeros come back.
+    noise, seed
+        For "noise": the base of its deviation, between 0 and 1, and what numbers are drawn.
 
     Returns
     -------
@@ -350,6 +358,7 @@ def graft(
     set_source(options, source)
     set_weighting(options, weighting, constant)
     options.step, options.keep_zeros = integer(step, "step"), bool(keep_zeros)
+    options.noise, options.seed = real(noise, "noise"), _checks.seed(seed)
     options.a, options.c = real(a, "a"), real(c, "c")
     options.bins = integer(bins, "bins")
     options.threshold = real(threshold, "threshold")

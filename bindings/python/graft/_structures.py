@@ -71,6 +71,8 @@ class Source(IntEnum):
     OTHERS = 2
     EXPONENTIAL = 3
     GIVEN = 4
+    INTERNAL = 5
+    NOISE = 6
 
 
 class Weighting(IntEnum):
@@ -215,6 +217,8 @@ class GraftOptions(Sized):
         ("sources", POINTER(c_int64)),
         ("source_count", c_size_t),
         ("keep_zeros", c_int32),
+        ("noise", c_double),
+        ("seed", c_uint64),
     ]
 
 

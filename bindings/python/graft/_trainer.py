@@ -34,8 +34,8 @@ class Grafting:
     ----------
     source
         Where from: "ring" (each network receives from its predecessor), "mean", "others",
-        "exponential", or a list of the source of each network; as for `graft.graft`, which is told
-        how many grafts came before.
+        "exponential", "internal", "noise", or a list of the source of each network; as for
+        `graft.graft`, which is told how many grafts came before, and for "noise" the epoch.
     weighting
         How much: "entropy" (adaptive, the paper's), "filter_entropy", "l1" or "constant".
     a, c
@@ -52,6 +52,8 @@ class Grafting:
         When: after epoch `start`, then every so many, up to epoch `stop` (None for no end).
     keep_zeros
         Weights that are 0 stay 0: pruned networks keep their masks.
+    noise, seed
+        For source "noise": the base of its deviation, and what numbers are drawn.
     """
 
     source: str | Sequence[int] = "ring"
@@ -66,13 +68,16 @@ class Grafting:
     every: int = 1
     stop: int | None = None
     keep_zeros: bool = False
+    noise: float = 0.9
+    seed: int = 0
 
     def _options(self) -> _structures.GraftOptions:
         options = defaults(_structures.GraftOptions, "graft_options_init")
         _method.set_source(options, self.source)
         _method.set_weighting(options, self.weighting, self.constant)
         options.keep_zeros = bool(self.keep_zeros)
-        for name in ("a", "c", "threshold"):
+        options.seed = _checks.seed(self.seed)
+        for name in ("a", "c", "threshold", "noise"):
             setattr(options, name, _checks.number(getattr(self, name), name))
         for name in ("bins", "start", "every"):
             setattr(options, name, _checks.integer(getattr(self, name), name))
