@@ -390,6 +390,25 @@ def test_exponential_source(backend: str) -> None:
             assert torch.equal(module.weight, first[k])
 
 
+@pytest.mark.parametrize("source", ["internal", "noise"])
+def test_scions_from_within_are_the_librarys(source: str) -> None:
+    modules, plain = networks(Residual, 2), networks(Residual, 2)
+    for module in (*modules, *plain):
+        with torch.no_grad():
+            module.conv1.weight[:3] *= 1e-6
+    before = [arrays(module) for module in modules]
+    with pytest.raises(graft.InvalidArgumentError, match=f"source is '{source}'"):
+        grafter_of(modules, source=source, backend="torch").step()
+    assert_same(modules, before)
+    grafter = grafter_of(modules, source=source, seed=3)
+    grafter.step()
+    graft.graft([module.state_dict() for module in plain], grafter.plan, source=source, seed=3)
+    assert_same(modules, [arrays(module) for module in plain])
+    revived = arrays(modules[0])["conv1.weight"]
+    assert not np.array_equal(revived[:3], before[0]["conv1.weight"][:3])
+    assert np.array_equal(revived[3:], before[0]["conv1.weight"][3:])
+
+
 # ---- plans ---------------------------------------------------------------------------------------
 
 
