@@ -53,8 +53,8 @@ $(VENV)/.packages:
 	@mkdir -p $(VENV)
 ifneq ($(TEST_PACKAGES),)
 	@echo "Installing $(TEST_PACKAGES)"
-	@$(APT) update >/dev/null
-	@$(APT) install --no-install-recommends $(TEST_PACKAGES) >/dev/null
+	@{ $(APT) update && $(APT) install --no-install-recommends $(TEST_PACKAGES); } >/dev/null || \
+	  echo "$(TEST_PACKAGES) could not be installed: tests that need them will fail, and say so" >&2
 endif
 	@touch $@
 
@@ -87,7 +87,7 @@ build: $(STATIC)/.complete
 # of every path, for packagers. A library that is there is not built again (sudo has no Swift).
 PREFIX ?= /usr/local
 DESTDIR ?=
-VERSION := $(shell sed -n 's/^\#define GRAFT_VERSION_[MP][AIT][A-Z]* //p' Include/graft/version.h | \
+VERSION := $(shell sed -n 's/^\#define GRAFT_VERSION_[A-Z]* //p' Include/graft/version.h | \
   paste -sd.)
 INTO = $(DESTDIR)$(PREFIX)
 FILL := sed -e 's/@VERSION@/$(VERSION)/g' -e 's/@SONAME@/$(SONAME)/g'

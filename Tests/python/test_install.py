@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import graft
 from test_examples import train
@@ -127,6 +128,40 @@ def test_cmake_and_a_trainer_of_ones_own(prefix: Path, tmp_path: Path) -> None:
         assert float(row[5]) == pytest.approx(entropies[k], abs=1e-6)
 
 
+def test_libtorch(prefix: Path, tmp_path: Path) -> None:
+    """Two modules of libtorch's, trained and grafted in C++; their last graft is NumPy's."""
+    both = f"{prefix};{torch.utils.cmake_prefix_path}"
+    output_of(tool("cmake", "cmake"), "-S", EXAMPLES / "libtorch", "-B", tmp_path,
+              f"-DCMAKE_PREFIX_PATH={both}", "-DCMAKE_CXX_COMPILER=g++")
+    output_of(tool("cmake", "cmake"), "--build", tmp_path)
+    output = output_of(
+        tmp_path / "trainer", tmp_path, env={**os.environ, "OMP_NUM_THREADS": "2"})
+    feeders = dict(re.findall(r"^(\S+) +follows (\S+)$", output, re.MULTILINE))
+    rows = re.findall(
+        r"epoch 4  network (\d)  accuracy (\S+)  conv1.weight (\S+)  conv2.weight (\S+)", output)
+    assert [row[0] for row in rows] == ["0", "1"]
+    before, after = (
+        [torch.jit.load(tmp_path / f"{when}-{k}.pt").state_dict() for k in range(2)]
+        for when in ("before", "after"))
+    assert before[0].keys() == feeders.keys() and len(feeders) == 16
+    for k, row in enumerate(rows):
+        assert float(row[1]) > 0.95
+        alphas = {}
+        for layer, printed in zip(("conv1.weight", "conv2.weight"), row[2:]):
+            own, other = (numpy_entropy(before[i][layer].numpy()) for i in (k, 1 - k))
+            alphas[layer] = 0.4 / np.pi * np.arctan(500 * (own - other)) + 0.5
+            assert float(printed) == pytest.approx(alphas[layer], abs=1e-6)
+        for name, result in after[k].items():
+            own, other = before[k][name].numpy(), before[1 - k][name].numpy()
+            if name.endswith("num_batches_tracked"):
+                assert feeders[name] == "nothing" and result == 4 * 16 == int(own)
+                continue
+            part = name.split(".")[0][-1]  # conv1 and norm1; conv2, norm2 and the classifier
+            alpha = alphas[f"conv{part if part.isdigit() else 2}.weight"]
+            blended = alpha * own.astype(float) + (1 - alpha) * other
+            np.testing.assert_allclose(result, blended, rtol=1e-5, atol=1e-7, err_msg=name)
+
+
 @pytest.mark.parametrize("asked, found", [
     ("", True), ("0.1", True), ("0.1.0 EXACT", True), ("0.0.9", True),
     ("0.2", False), ("1.0", False), ("0.1.1", False)])
@@ -212,7 +247,7 @@ def test_mpi_ring(ring: MpiRun, ranks: int) -> None:
 
 
 def test_mpi_all_or_none(ring: MpiRun) -> None:
-    """A NaN on rank 1 fails there and on rank 2, which receives it; rank 0 must not graft either."""
+    """A NaN on rank 1 fails there and on rank 2, which receives it; nor may rank 0 graft."""
     result = ring(3, "1")
     assert result.returncode != 0 and "rank 1: networks[0]: linear" in result.stderr
     rows = lines_of(result.stdout)

@@ -130,9 +130,17 @@ def test_intels_runtime_of_this_environment_after(
     assert found["runtimes"] == [str(intel)]
 
 
+def test_an_installed_runtime_that_cannot_be_loaded_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib" / "libiomp5.so").write_text("no library")
+    found = run_program("graft", prefix=tmp_path)
+    assert Path(found["runtimes"][0]).name == "libomp.so.5"
+
+
 def llvms_runtime() -> Path:
-    maps = Path("/proc/self/maps").read_text()
-    return next(Path(line.split()[-1]) for line in maps.splitlines() if line.endswith("libomp.so.5"))
+    """The file that this very process has."""
+    paths = [line.split()[-1] for line in Path("/proc/self/maps").read_text().splitlines()]
+    return next(Path(path) for path in paths if path.endswith("/libomp.so.5"))
 
 
 @pytest.mark.parametrize("order", ["other graft forked threads", "graft other threads"])

@@ -102,19 +102,22 @@ def settle(library: Path) -> None:
     """
     if not sys.platform.startswith("linux") or _is_loaded(SONAME):
         return  # that very name is what the library asks for
-    runtime = _loaded_runtime() or _installed_runtime()
+    loaded = _loaded_runtime()
+    runtime = loaded or _installed_runtime()
     if runtime is None:
         return
     with open(library, "rb") as file:
         header = file.read(20)
     if header[:6] != b"\x7fELF" + bytes([_BITS_64, _LITTLE_ENDIAN]):
         return
-    file = os.memfd_create(SONAME)
+    descriptor = os.memfd_create(SONAME)
     try:
-        os.write(file, alias(header, SONAME, str(runtime)))
+        os.write(descriptor, alias(header, SONAME, str(runtime)))
         # Not /proc/self: the loader remembers the path, and others may do the same.
-        ctypes.CDLL(f"/proc/{os.getpid()}/fd/{file}", mode=ctypes.RTLD_LOCAL)
+        ctypes.CDLL(f"/proc/{os.getpid()}/fd/{descriptor}", mode=ctypes.RTLD_LOCAL)
     except OSError as error:
+        if loaded is None:
+            return  # what is installed there is of no use, to anybody
         raise ImportError(f"{runtime} cannot stand for {SONAME}: {error}") from error
     finally:
-        os.close(file)
+        os.close(descriptor)
