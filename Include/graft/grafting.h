@@ -51,6 +51,9 @@ typedef enum graft_rule {
   GRAFT_RULE_GIVEN = 6
 } graft_rule;
 
+/** No tensor's index. */
+#define GRAFT_NO_TENSOR ((size_t)-1)
+
 /** A tensor's place in a plan. */
 typedef struct graft_plan_entry {
   size_t struct_size;
@@ -62,6 +65,9 @@ typedef struct graft_plan_entry {
   size_t feeder;
   /** The dimension along which its filters lie. */
   int32_t filter_axis;
+  /** As graft_plan_set_scales: GRAFT_NO_TENSOR for none. */
+  size_t scale;
+  size_t input_scale;
 } graft_plan_entry;
 
 /**
@@ -95,6 +101,24 @@ graft_status graft_plan_get(const graft_plan *plan, size_t index, graft_plan_ent
  */
 graft_status graft_plan_set(graft_plan *plan, size_t index, graft_role role, size_t feeder,
                             int32_t filter_axis);
+
+/**
+ * Says which batch-norm scales decide a tensor's coefficients under GRAFT_WEIGHTING_FILTER.
+ *
+ * By order a batch norm is four vectors and then a counter (PyTorch's weight, bias, running mean,
+ * running variance, num_batches_tracked); directly after an array of two or more dimensions, or
+ * after that and one vector (its bias), its scales are those of that array's filters, of the
+ * bias, and of itself. Input channels have none until they are set: order does not tell what feeds
+ * what.
+ *
+ * @param scale index of the tensor of scales, one for each of the tensor's filters along its
+ *        filter_axis (for a tensor of one dimension, for each entry); GRAFT_NO_TENSOR for none.
+ * @param input_scale index of the scales of its input channels (dimension 1, or 0 where
+ *        filter_axis is 1), as many as there are channels before it: with groups those of all
+ *        groups, before a flattened linear layer one for each of its equal parts.
+ */
+graft_status graft_plan_set_scales(graft_plan *plan, size_t index, size_t scale,
+                                   size_t input_scale);
 
 /* ---- the operator -------------------------------------------------------------------------- */
 
@@ -144,7 +168,18 @@ typedef enum graft_weighting {
    */
   GRAFT_WEIGHTING_FILTER_ENTROPY = 2,
   /** The adaptive coefficient on the layers' l1 norms, sums of |w| (the paper's "l1 grafting"). */
-  GRAFT_WEIGHTING_L1 = 3
+  GRAFT_WEIGHTING_L1 = 3,
+  /**
+   * A coefficient for each filter, from batch-norm scales before the graft: alpha_j =
+   * |g_j self| / (|g_j self| + |g_j other|), 1/2 where both are 0 (with several givers |g_j other|
+   * is their mean by shares), for entry j of the batch norm, filter j and its bias, and input
+   * channel j of what comes next, as the plan says (graft_plan_set_scales). A weight with a
+   * coefficient by its filter and one by its input channel takes their mean: two networks come out
+   * equal so. What has no scales, or has scales found by order that do not fit, is blended half
+   * and half; scales that were set and do not fit are GRAFT_SHAPE_MISMATCH. The report's alpha
+   * is the mean over the filters.
+   */
+  GRAFT_WEIGHTING_FILTER = 4
 } graft_weighting;
 
 /** One graft. Fill with graft_options_init, then change fields. The defaults are the paper's. */
@@ -220,8 +255,8 @@ typedef struct graft_report graft_report;
  * whose products are not exact, because elements that are all equal are kept as they are.
  *
  * A pull too small for float16 or bfloat16 (0.99 of its own weights, 0.01 of the mean) rounds to
- * nothing: graft_layer_report.unmoved counts what could not move. Keep float32 weights then, or pull
- * harder and less often.
+ * nothing: graft_layer_report.unmoved counts what could not move. Keep float32 weights then, or
+ * pull harder and less often.
  *
  * @param plan made from tensors of the same count and ranks; NULL makes one by order.
  * @param networks K pointers, each to `tensor_count` descriptions `stride` bytes apart, the same

@@ -108,7 +108,8 @@ graft_status graft_coefficient(double h_self, double h_other, double a, double c
  * Blends two tensors: self <- alpha self + (1 - alpha) other, in place. Products and sum in
  * float64, rounded once to their type: blending equal tensors changes nothing, bit for bit.
  *
- * @param self, other same shape and type, of floating point, all finite; may not overlap unless identical.
+ * @param self, other same shape and type, of floating point, all finite; may not overlap
+ *        unless identical.
  * @param alpha 0 <= alpha <= 1; rounded to float32 as graft_coefficient does.
  * @param threads 0 takes what OpenMP would.
  */

@@ -40,6 +40,7 @@ func graftOperator(_ pointer: UnsafePointer<graft_options>?, name: String = "opt
   case GRAFT_WEIGHTING_ENTROPY: result.weighting = .entropy(a: a, c: c)
   case GRAFT_WEIGHTING_CONSTANT: result.weighting = .constant(constant)
   case GRAFT_WEIGHTING_FILTER_ENTROPY: result.weighting = .filterEntropy(a: a, c: c)
+  case GRAFT_WEIGHTING_FILTER: result.weighting = .filter
   case GRAFT_WEIGHTING_L1: result.weighting = .l1(a: a, c: c)
   default:
     throw GraftError(

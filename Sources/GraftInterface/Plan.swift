@@ -105,8 +105,28 @@ public func graft_plan_get(
       graft_plan_entry(
         struct_size: MemoryLayout<graft_plan_entry>.size, name: box.names[index], role: role,
         rule: graft_rule(rawValue: place.rule.rawValue), feeder: box.plan.feeder(of: index),
-        filter_axis: Int32(place.filterAxis)),
+        filter_axis: Int32(place.filterAxis), scale: place.scale ?? noTensor,
+        input_scale: place.inputScale ?? noTensor),
       to: entry, name: "entry")
+  }
+}
+
+/// GRAFT_NO_TENSOR
+private let noTensor = -1
+
+@implementation @_cdecl("graft_plan_set_scales")
+public func graft_plan_set_scales(
+  _ plan: OpaquePointer?, _ index: Int, _ scale: Int, _ input_scale: Int
+) -> graft_status {
+  status { () throws(GraftError) in
+    let box = try object(plan, PlanBox.self, "plan")
+    let last = box.plan.entries.count - 1
+    func tensor(_ value: Int, _ name: String) throws(GraftError) -> Int? {
+      value == noTensor ? nil : try size(value, name, in: 0...last)
+    }
+    try box.plan.setScales(
+      try size(index, "index", in: 0...last), scale: try tensor(scale, "scale"),
+      inputScale: try tensor(input_scale, "input_scale"))
   }
 }
 

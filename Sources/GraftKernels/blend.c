@@ -7,6 +7,9 @@
 #include <stddef.h>
 #include <string.h>
 
+/* Fused products and sums would give other bits on other processors. */
+#pragma STDC FP_CONTRACT OFF
+
 int64_t gk_mix_scratch(int64_t networks, int64_t rows) { return (networks + rows) * GK_PIECE; }
 
 typedef struct mixing {
@@ -29,6 +32,27 @@ static void combine_double(int32_t type, double *out, int64_t count, int64_t ter
                            const double *const *x, const double *weight) {
   (void)type;
   gk_combine_double(out, count, terms, x, weight);
+}
+
+static GK_APART void round_float(int32_t type, const double *sum, int64_t count, float *out) {
+  if (type == GK_FLOAT32)
+    for (int64_t i = 0; i < count; ++i) out[i] = (float)sum[i];
+  else
+    gk_method_loops_here()->round_half(type, sum, count, out);
+}
+
+static void round_double(int32_t type, const double *sum, int64_t count, double *out) {
+  (void)type;
+  memcpy(out, sum, (size_t)count * sizeof *out);
+}
+
+/* How far from `e` on in a filter the coefficient stays the same, and the coefficient. */
+static double coefficient(const gk_scales *scales, int64_t filter, int64_t e, int64_t *left) {
+  if (scales->input == NULL) return scales->filter[filter];
+  int64_t group = filter / scales->filters_per_group;
+  double input = scales->input[group * scales->group_step + e / scales->run];
+  *left = scales->run - e % scales->run;
+  return scales->filter == NULL ? input : (scales->filter[filter] + input) / 2;
 }
 
 #define VALUE float

@@ -1,12 +1,12 @@
 /* Included once per type of values by blend.c; no include guard on purpose. */
 
 /* What is 0 before stays it. */
-static void TYPED(keep_zeros)(VALUE *result, const VALUE *before, int64_t count) {
+static GK_APART void TYPED(keep_zeros)(VALUE *result, const VALUE *before, int64_t count) {
   for (int64_t i = 0; i < count; ++i) result[i] = before[i] == 0 ? before[i] : result[i];
 }
 
 /* How many of a receiver's elements differ from one that they take from, and did not move. */
-static int64_t TYPED(unmoved)(const VALUE *result, const VALUE *before, int64_t count,
+static GK_APART int64_t TYPED(unmoved)(const VALUE *result, const VALUE *before, int64_t count,
                               int32_t terms, const VALUE *const *x) {
   int64_t found = 0;
   for (int64_t i = 0; i < count; ++i) {
@@ -15,6 +15,27 @@ static int64_t TYPED(unmoved)(const VALUE *result, const VALUE *before, int64_t 
     found += differs & (result[i] == before[i]);
   }
   return found;
+}
+
+/* A row whose coefficient differs within a filter. Elements that are all equal are kept. */
+static GK_APART void TYPED(combine_scaled)(const gk_scales *scales, int64_t filter, int64_t at,
+                                           int64_t count, const VALUE *own, int32_t terms,
+                                           const VALUE *const *x, const double *weight,
+                                           double *sum) {
+  for (int64_t i = 0; i < count;) {
+    int64_t left = count - i;
+    double alpha = coefficient(scales, filter, at + i, &left);
+    int64_t end = left < count - i ? i + left : count;
+    for (; i < end; ++i) {
+      double others = 0;
+      int same = 1;
+      for (int32_t t = 0; t < terms; ++t) {
+        others += (double)x[t][i] * weight[t];
+        same &= x[t][i] == own[i];
+      }
+      sum[i] = same ? (double)own[i] : alpha * (double)own[i] + (1 - alpha) * others;
+    }
+  }
 }
 
 /* `count` elements of a filter: all results, then all writes. Result r lies at result[r] after. */
@@ -36,7 +57,14 @@ static void TYPED(mix_piece)(const gk_mix *mix, int64_t filter, int64_t at, int6
     if (mix->rows == 1 && !is_half && !mix->keep_zeros)
       out = gk_in_a_row(&mix->to[row->target[0]], filter, at);
     if (out == NULL) out = scratch + r * GK_PIECE;
-    if (row->terms == 1 && row->weight[0] == 1) {
+    if (mix->scales != NULL) {
+      const gk_scales *scales = &mix->scales[r];
+      const VALUE *own = TYPED(gk_gather)(&mix->from[scales->own], filter, at, count,
+                                          gathered + scales->own * GK_PIECE);
+      double sum[GK_PIECE];
+      TYPED(combine_scaled)(scales, filter, at, count, own, row->terms, terms, row->weight, sum);
+      TYPED(round)(type, sum, count, out);
+    } else if (row->terms == 1 && row->weight[0] == 1) {
       if (out != terms[0]) memcpy(out, terms[0], (size_t)count * sizeof *out);
     } else {
       TYPED(combine)(type, out, count, row->terms, terms, row->weight);

@@ -40,6 +40,9 @@ typedef struct gk_method_loops {
   void (*combine_half)(int32_t type, float *out, int64_t n, int64_t terms, const float *const *x,
                        const double *weight);
 
+  /* Sums rounded to one of the two half types. */
+  void (*round_half)(int32_t type, const double *sum, int64_t n, float *out);
+
   /* Between the half types (gk_type) and float32; `narrow` is for values that the type holds. */
   void (*widen)(int32_t type, const uint16_t *x, int64_t n, float *out);
   void (*narrow)(int32_t type, const float *x, int64_t n, uint16_t *out);

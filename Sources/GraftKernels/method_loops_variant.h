@@ -200,6 +200,17 @@ static void NAME(combine_half)(int32_t type, float *out, int64_t n, int64_t term
   }
 }
 
+static void NAME(round_half)(int32_t type, const double *sum, int64_t n, float *out) {
+  for (int64_t i = 0; i < n; i += 16) {
+    int64_t now = n - i < 16 ? n - i : 16;
+    d16 v = 0.0;
+    memcpy(&v, sum + i, (size_t)now * sizeof *sum);
+    f16 rounded;
+    NAME(to_half)(type, &v, &rounded);
+    memcpy(out + i, &rounded, (size_t)now * sizeof *out);
+  }
+}
+
 static void NAME(widen)(int32_t type, const uint16_t *x, int64_t n, float *out) {
   for (int64_t i = 0; i < n; i += 16) {
     int64_t now = n - i < 16 ? n - i : 16;
@@ -242,6 +253,7 @@ static const gk_method_loops NAME(loops) = {
     .bin = NAME(bin),
     .combine = NAME(combine),
     .combine_half = NAME(combine_half),
+    .round_half = NAME(round_half),
     .widen = NAME(widen),
     .narrow = NAME(narrow),
 };

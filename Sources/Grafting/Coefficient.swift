@@ -21,6 +21,14 @@ public struct Coefficient: Equatable, Sendable {
   /// A share that has been rounded so before.
   init(exactly alpha: Double) { self.alpha = alpha }
 
+  /// alpha = own / (own + other), 1/2 where both are 0: by the scales of a filter, both >= 0.
+  init(own: Double, other: Double) {
+    // Halved: the sum of the two largest numbers stays finite.
+    let (larger, sum) = (max(own, other) / 2, own / 2 + other / 2)
+    let rounded = sum > 0 ? Double(Float(larger / sum)) : 0.5
+    alpha = own >= other ? rounded : 1 - rounded
+  }
+
   /// alpha = (a / pi) arctan(c (own - other)) + 1/2: the paper's adaptive weighting, with the
   /// 1 / pi that its own bounds need and its published code has.
   ///

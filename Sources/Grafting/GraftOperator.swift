@@ -13,8 +13,8 @@ public struct GraftOperator: Sendable {
   public var weighting = Weighting.paper
   /// How many grafts came before this one: the exponential ring's t, and the noise's.
   public var step = 0
-  /// Elements that are 0 in their receiver stay 0, in tensors of two or more dimensions: the mask of
-  /// a pruned network. Otherwise its zeros come back.
+  /// Elements that are 0 in their receiver stay 0, in tensors of two or more dimensions: the mask
+  /// of a pruned network. Otherwise its zeros come back.
   public var keepZeros = false
   /// When. Looked at by whoever trains, not by `apply`.
   public var period = Period()
@@ -66,6 +66,7 @@ public struct GraftOperator: Sendable {
     case .entropy(let a, let c), .filterEntropy(let a, let c), .l1(let a, let c):
       try demand(a >= 0 && a <= 1, "a is \(a); allowed are 0 to 1")
       try demand(c >= 0 && c.isFinite, "c is \(c); it must be finite and at least 0")
+    case .filter: break
     case .constant(let alpha):
       try demand(alpha >= 0 && alpha <= 1, "constant is \(alpha); allowed are 0 to 1")
     }
@@ -129,8 +130,8 @@ public struct GraftOperator: Sendable {
         guard tensor.type != .int64 else {
           throw GraftError(
             .unsupported,
-            "\(label): the type is \(tensor.type); what is grafted must be of floating point, or be "
-              + "left alone by the plan")
+            "\(label): the type is \(tensor.type); what is grafted must be of floating point, or "
+              + "be left alone by the plan")
         }
         guard tensor.type == networks[0][index].type else {
           throw GraftError(

@@ -34,6 +34,12 @@ public struct GraftPlan: Sendable {
     public fileprivate(set) var rule: Rule
     /// The dimension along which its filters lie.
     public fileprivate(set) var filterAxis = 0
+    /// Where every filter has a coefficient of its own (`Weighting.filter`): the tensor of batch-norm
+    /// scales, one a filter, or of a vector one an entry; and that of its input channels.
+    public fileprivate(set) var scale: Int?
+    public fileprivate(set) var inputScale: Int?
+    /// Whether the caller said so; what was found by order may turn out not to fit.
+    public fileprivate(set) var scalesAreGiven = false
   }
 
   public private(set) var entries: [Entry]
@@ -68,6 +74,59 @@ public struct GraftPlan: Sendable {
       entries.append(
         Entry(name: tensor.name, rank: tensor.rank, type: tensor.type, role: role, rule: rule))
     }
+    findBatchNorms()
+  }
+
+  /// Batch norms by order: four vectors (scale, shift, mean, variance) and a counter. Directly after
+  /// an array of two or more dimensions, or after that and one vector (its bias), they are the norm
+  /// of its filters. Other norms look otherwise, so nothing else is taken for one.
+  private mutating func findBatchNorms() {
+    var weight: Int?
+    var vectors: [Int] = []
+    for (index, entry) in entries.enumerated() {
+      if entry.type == .int64, entry.rank == 0 {
+        if vectors.count == 4 || (vectors.count == 5 && weight != nil) {
+          let scale = vectors[vectors.count - 4]
+          for vector in vectors { entries[vector].scale = scale }
+          if let weight { entries[weight].scale = scale }
+        }
+        (weight, vectors) = (nil, [])
+      } else if entry.rank == 1, entry.type != .int64 {
+        vectors.append(index)
+      } else {
+        (weight, vectors) = (entry.rank >= 2 && entry.type != .int64 ? index : nil, [])
+      }
+    }
+  }
+
+  /// Says which batch-norm scales decide a tensor's coefficients under `Weighting.filter`.
+  ///
+  /// - Parameters:
+  ///   - scale: of its filters, or of its entries where it is a vector; nil for none.
+  ///   - inputScale: of its input channels.
+  public mutating func setScales(_ index: Int, scale: Int?, inputScale: Int?) throws(GraftError) {
+    guard entries.indices.contains(index) else {
+      throw GraftError(
+        .invalidArgument, "index is \(index), and the plan has \(entries.count) tensors")
+    }
+    for (tensor, label) in [(scale, "scale"), (inputScale, "input_scale")] {
+      guard let tensor else { continue }
+      guard entries.indices.contains(tensor), entries[tensor].rank == 1,
+        entries[tensor].type != .int64
+      else {
+        throw GraftError(
+          .invalidArgument, "\(label) is \(tensor): it must be the index of a tensor of scales, "
+            + "which has one dimension")
+      }
+    }
+    guard inputScale == nil || entries[index].rank >= 2 else {
+      throw GraftError(
+        .invalidArgument,
+        "input_scale: \(named(index)) has \(entries[index].rank) dimensions, and no input channels")
+    }
+    entries[index].scale = scale
+    entries[index].inputScale = inputScale
+    entries[index].scalesAreGiven = true
   }
 
   /// The plan by order of a network's own tensors.

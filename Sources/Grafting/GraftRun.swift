@@ -9,6 +9,7 @@ struct GraftRun {
   let plan: GraftPlan
   let tied: Set<Int>
   let counting: Counting
+  private let filterCoefficients: FilterCoefficients?
   /// For each tensor that is a layer, its place in the report.
   private(set) var layerIndex: [Int: Int] = [:]
   /// For each layer its networks' measurements, where filters are to be told apart again.
@@ -24,6 +25,11 @@ struct GraftRun {
     self.tied = tied
     counting = try Counting(
       bins: settings.bins, compatibility: settings.compatibility, threads: settings.threads)
+    filterCoefficients =
+      settings.weighting == .filter && !settings.source.isWithin
+      ? FilterCoefficients(networks, plan) {
+        settings.source.shares(for: $0, of: networks.count, step: settings.step)
+      } : nil
     report = GraftReport(layers: [], networkCount: networks.count)
   }
 
@@ -38,6 +44,7 @@ struct GraftRun {
   /// Measures every tensor of every network, checks that all is finite, and decides each layer's
   /// coefficients.
   mutating func measure() throws(GraftError) {
+    for index in plan.entries.indices { _ = try filterCoefficients?.place(of: index) }
     let survey = Survey(counting)
     for (index, entry) in plan.entries.enumerated() where isGrafted(index) {
       for k in indices {
@@ -69,6 +76,11 @@ struct GraftRun {
     throws(GraftError)
   {
     let known = try information(of: index, survey, from: place)
+    var means: [Double] = []
+    if let filterCoefficients {
+      let place = try filterCoefficients.place(of: index)
+      for k in indices { means.append(try filterCoefficients.mean(place, network: k)) }
+    }
     let entries = indices.map { k in
       let shares = self.shares(for: k)
       let other = shares.reduce(0) { $0 + $1.weight * known[$1.network] }
@@ -81,7 +93,7 @@ struct GraftRun {
         ).alpha
       let invalid = measurement.invalidFilters(under: settings.threshold)
       return GraftReport.Entry(
-        source: shares.first?.network ?? k, alpha: alpha, entropyBefore: entropy,
+        source: shares.first?.network ?? k, alpha: means.isEmpty ? alpha : means[k], entropyBefore: entropy,
         entropyAfter: entropy, filters: measurement.filters, invalidBefore: invalid,
         invalidAfter: invalid, normBefore: measurement.meanNorm, normAfter: measurement.meanNorm)
     }
@@ -98,7 +110,7 @@ struct GraftRun {
     -> [Double]
   {
     switch settings.weighting {
-    case .entropy, .constant: return indices.map { survey.entropy(place + $0) }
+    case .entropy, .constant, .filter: return indices.map { survey.entropy(place + $0) }
     case .l1: return indices.map { survey.measurements[place + $0].result.norm }
     case .filterEntropy:
       var measures = Information()
@@ -130,7 +142,7 @@ struct GraftRun {
     var tiedResults: [(row: MixRow, layer: Int, place: Int)] = []
     // From the end: what was measured last may still be in the cache.
     for index in plan.entries.indices.reversed() {
-      let rows = rowsOfTensor(index)
+      let (rows, scales) = try rowsOfTensor(index)
       if rows.isEmpty { continue }
       let layer = layerIndex[index]
       if tied.contains(index) {  // written where it was met first, so it is only read
@@ -143,11 +155,12 @@ struct GraftRun {
         continue
       }
       let views = networks.map {
-        layer == nil ? $0[index].wholeView() : filters($0[index], index)
+        layer == nil && scales == nil ? $0[index].wholeView() : filters($0[index], index)
       }
       let written = layer.map { _ in rows.map { networks[$0.targets[0]][index].wholeView() } }
       let place = try batch.add(
-        from: views, to: views, rows: rows, written: written, keepsZeros: keepsZeros(index))
+        from: views, to: views, rows: rows, written: written, keepsZeros: keepsZeros(index),
+        scales: scales)
       added.append(index)
       if let layer { results.append((rows, layer, place)) }
     }
@@ -178,12 +191,14 @@ struct GraftRun {
     for index in tried {
       let layer = layerIndex[index]
       let place = try TensorView(placing: networks[0][index], at: trial.pointer)
-      for row in rowsOfTensor(index) {
+      let (rows, scales) = try rowsOfTensor(index)
+      for (at, row) in rows.enumerated() {
         let batch = MixBatch(networks: networks.count, counting)
         let result = try batch.add(
           from: networks.map { filters($0[index], index) }, to: [filters(place, index)],
           rows: [row.with(targets: row.receivers.map { _ in 0 })],
-          written: layer == nil ? nil : [place.wholeView()], keepsZeros: keepsZeros(index))
+          written: layer == nil ? nil : [place.wholeView()], keepsZeros: keepsZeros(index),
+          scales: scales.map { [$0[at]] })
         try batch.prepare()
         batch.run()
         if !tied.contains(index) { recordUnmoved(batch, 0, of: index) }
@@ -197,12 +212,24 @@ struct GraftRun {
   }
 
   /// The distinct results of tensor `index` that are not simply what is there already.
-  private func rowsOfTensor(_ index: Int) -> [MixRow] {
-    guard isGrafted(index) else { return [] }
+  private func rowsOfTensor(_ index: Int) throws(GraftError)
+    -> (rows: [MixRow], scales: [RowScales]?)
+  {
+    guard isGrafted(index) else { return ([], nil) }
     var rows: [MixRow] = []
+    if let filterCoefficients, let place = try filterCoefficients.place(of: index) {
+      var scales: [RowScales] = []
+      for k in indices {
+        let row = MixRow(receiver: k, shares: shares(for: k))
+        if row.changesNothing { continue }
+        rows.append(row)
+        scales.append(try filterCoefficients.scales(place, network: k))
+      }
+      return (rows, scales)
+    }
     for k in indices {
       let coefficient: Coefficient
-      if let layer = layerIndex[plan.feeder(of: index)] {
+      if filterCoefficients == nil, let layer = layerIndex[plan.feeder(of: index)] {
         coefficient = Coefficient(exactly: report.layers[layer].networks[k].alpha)
       } else {
         coefficient = settings.weighting.withoutLayer
@@ -215,7 +242,7 @@ struct GraftRun {
         rows.append(row)
       }
     }
-    return rows
+    return (rows, nil)
   }
 
   /// Adds what did not move of tensor `index` to the layer that it is or follows.

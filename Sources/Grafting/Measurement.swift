@@ -32,8 +32,8 @@ final class Measurement {
     gk_measure(&view, Int32(threads), &result)
   }
 
-  /// Whether every weight is finite: a sum of magnitudes in float64 cannot overflow, but for weights
-  /// that are float64 themselves.
+  /// Whether every weight is finite: a sum of magnitudes in float64 cannot overflow, but for
+  /// weights that are float64 themselves.
   var isFinite: Bool { result.norm.isFinite }
 
   var filters: Int { norms.count }

@@ -19,11 +19,13 @@ final class MixBatch {
   private var weights: [Double] = []
   private var targets: [Int32] = []
   private var receivers: [Int32] = []
+  private var scales: [RowScales] = []
   private var measurements: [Measurement] = []
   private var items: [Item] = []
   private var results: [gk_measurement] = []
   private var entropies: [Double] = []
   private var scratch: Buffer<Double>?
+  private var scaleTable: Buffer<gk_scales>?
   private var unmovedCounts: Buffer<Int64>?
   private var mostRows = 0
 
@@ -37,6 +39,8 @@ final class MixBatch {
     /// nil where results are not measured.
     let measurement: Int?
     let keepsZeros: Bool
+    /// nil where a row has one coefficient.
+    let scales: Int?
   }
 
   /// - Parameters:
@@ -62,11 +66,12 @@ final class MixBatch {
   ///   - to: what the rows' targets count in.
   ///   - written: if the results are to be measured, where each row's lies as a whole.
   ///   - keepsZeros: what is 0 in its receiver stays it; every row has one target.
+  ///   - scales: one a row where coefficients differ within a filter.
   /// - Returns: the place of the first row's result.
   @discardableResult
   func add(
     from: [gk_weights], to: [gk_weights], rows: [MixRow], written: [gk_weights]?,
-    keepsZeros: Bool = false
+    keepsZeros: Bool = false, scales: [RowScales]? = nil
   ) throws(GraftError) -> Int {
     let place = measurements.count
     if written != nil {
@@ -76,7 +81,9 @@ final class MixBatch {
       Item(
         from: views.count, to: views.count + from.count,
         written: views.count + from.count + to.count, row: self.rows.count, rowCount: rows.count,
-        measurement: written == nil ? nil : place, keepsZeros: keepsZeros))
+        measurement: written == nil ? nil : place, keepsZeros: keepsZeros,
+        scales: scales.map { _ in self.scales.count }))
+    self.scales += scales ?? []
     views += from + to + (written ?? [])
     for row in rows {
       self.rows.append(
@@ -99,6 +106,9 @@ final class MixBatch {
     let workers = Int(gk_threads(Int32(counting.threads)))
     if scratch == nil { scratch = try Buffer(count: workers * scratchSize, for: "a graft") }
     unmovedCounts = try Buffer(count: items.count * networks, for: "counts of a graft")
+    let table = try Buffer<gk_scales>(count: scales.count, for: "coefficients of filters")
+    for (index, row) in scales.enumerated() { table[index] = row.description }
+    scaleTable = table
     results = measurements.map(\.result)
     entropies = [Double](repeating: 0, count: measurements.count)
   }
@@ -123,7 +133,10 @@ final class MixBatch {
                         to: views.baseAddress.map { $0 + item.to },
                         row: rows.baseAddress.map { $0 + item.row },
                         keep_zeros: item.keepsZeros ? 1 : 0,
-                        unmoved: unmovedCounts.pointer + index * networks, scratch: nil),
+                        unmoved: unmovedCounts.pointer + index * networks,
+                        scales: item.scales.flatMap { place in
+                          scaleTable.map { UnsafePointer($0.pointer + place) }
+                        }, scratch: nil),
                       results: item.measurement.flatMap { place in
                         results.baseAddress.map { $0 + place }
                       },

@@ -21,6 +21,15 @@ struct MixRow {
     receivers = targets
   }
 
+  /// What `receiver` receives of others, beside what it keeps (`RowScales`).
+  init(receiver: Int, shares: [Source.Share]) {
+    let terms = shares.filter { $0.weight != 0 }.sorted { $0.network < $1.network }
+    networks = terms.map { Int32($0.network) }
+    weights = terms.map(\.weight)
+    targets = [receiver]
+    receivers = targets
+  }
+
   /// The first network becomes its own weights plus the second's.
   static let sum = MixRow(networks: [0, 1], weights: [1, 1], targets: [0], receivers: [0])
 

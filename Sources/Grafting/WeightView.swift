@@ -111,7 +111,7 @@ extension TensorView {
   }
 
   /// The element at an offset, in elements.
-  private func number(at offset: Int) -> Double? {
+  func number(at offset: Int) -> Double? {
     guard let data else { return nil }
     let place = data + offset * type.size
     switch type {
@@ -119,8 +119,13 @@ extension TensorView {
     case .float64: return place.load(as: Double.self)
     case .float16:
       let bits = place.load(as: UInt16.self)
-      return bits & 0x7C00 != 0x7C00 ? 0 : bits & 0x3FF != 0 ? .nan : bits >> 15 == 0 ? .infinity
-        : -.infinity
+      let (exponent, fraction) = (Int(bits >> 10 & 31), Double(bits & 0x3FF))
+      let sign: Double = bits >> 15 == 0 ? 1 : -1
+      if exponent == 31 { return fraction == 0 ? sign * .infinity : .nan }
+      return sign
+        * (exponent == 0
+          ? fraction * 0x1p-24 : Double(sign: .plus, exponent: exponent - 25, significand: 1)
+            * (1024 + fraction))
     case .bfloat16:
       return Double(Float(bitPattern: UInt32(place.load(as: UInt16.self)) << 16))
     case .int64: return nil

@@ -10,6 +10,9 @@ public enum Weighting: Equatable, Sendable {
   case filterEntropy(a: Double, c: Double)
   /// The adaptive coefficient on the layers' l1 norms (the paper's ablation).
   case l1(a: Double, c: Double)
+  /// A coefficient for each filter, from its batch-norm scale: |own| / (|own| + |other|). For what
+  /// has no such scale, half and half. See `FilterCoefficients`.
+  case filter
 
   /// The paper's setting.
   public static let paper = Weighting.entropy(a: 0.4, c: 500)
@@ -20,13 +23,14 @@ public enum Weighting: Equatable, Sendable {
     case .entropy(let a, let c), .filterEntropy(let a, let c), .l1(let a, let c):
       Coefficient(own: own, other: other, a: a, c: c, compatibility: compatibility)
     case .constant(let alpha): Coefficient(alpha)
+    case .filter: .half
     }
   }
 
   /// The coefficient of a tensor that belongs to no layer.
   var withoutLayer: Coefficient {
     switch self {
-    case .entropy, .filterEntropy, .l1: .half
+    case .entropy, .filterEntropy, .l1, .filter: .half
     case .constant(let alpha): Coefficient(alpha)
     }
   }

@@ -17,8 +17,20 @@ typedef struct gk_mix_row {
   const int32_t *receiver; /* [targets] which network each is, or stands for in a trial */
 } gk_mix_row;
 
-/* One tensor of every network. All views have the same filters, length and type (but sums rounded to
- * a half type may have terms of any type but float64); they may differ in strides. Every result of an element is computed before one is written, so `to` may be `from`. */
+/* Where a row's coefficient differs from filter to filter, and from input channel to input channel:
+ * the result is alpha own + (1 - alpha) (the sum of the terms), alpha being the mean of those that
+ * there are. */
+typedef struct gk_scales {
+  int32_t own;           /* the network whose part alpha is */
+  const double *filter;  /* [filters], or NULL */
+  const double *input;   /* or NULL: for element e of filter f that at
+                          * f / filters_per_group * group_step + e / run */
+  int64_t run, filters_per_group, group_step;
+} gk_scales;
+
+/* One tensor of every network. All views have the same filters, length and type (but sums rounded
+ * to a half type may have terms of any type but float64); they may differ in strides. Every result
+ * of an element is computed before one is written, so `to` may be `from`. */
 typedef struct gk_mix {
   int64_t networks, rows;
   const gk_weights *from;   /* [networks] */
@@ -29,6 +41,7 @@ typedef struct gk_mix {
   /* [networks], or NULL: of a half type, how many elements differ from one that they take from and
    * yet are rounded to what they were. Added to. */
   int64_t *unmoved;
+  const gk_scales *scales; /* [rows], or NULL */
   void *scratch; /* workers x gk_mix_scratch(networks, rows) doubles */
 } gk_mix;
 

@@ -1,6 +1,6 @@
 /* A weight tensor as the method sees it: filters, each a run of elements, in memory of any strides
- * and of four types. Loops see float32, which holds the two half types exactly, or float64. And how such a tensor is cut into tiles of a fixed size, so that sums come out the same
- * at any number of threads. */
+ * and of four types. Loops see float32, which holds the two half types exactly, or float64. And
+ * how such a tensor is cut into tiles of a fixed size, so that sums come out the same at any number of threads. */
 #ifndef GRAFT_WEIGHTS_H
 #define GRAFT_WEIGHTS_H
 
@@ -47,8 +47,8 @@ typedef struct gk_tile_range {
 
 gk_tile_range gk_range_of_tile(const gk_weights *view, const gk_tiling *tiling, int64_t tile);
 
-/* `count` <= GK_PIECE elements of a filter from `offset` on, of any type but float64: where they lie,
- * if they lie in a row and are float32, or else copied to `buffer`. */
+/* `count` <= GK_PIECE elements of a filter from `offset` on, of any type but float64: where they
+ * lie, if they lie in a row and are float32, or else copied to `buffer`. */
 const float *gk_gather_float(const gk_weights *view, int64_t filter, int64_t offset,
                              int64_t count, float *buffer);
 

@@ -56,11 +56,51 @@ extension Network {
         feeders.append(fed)
       }
     }
+    try setScales(&plan, place)
     return plan
+  }
+
+  /// Which batch-norm scales belong to filters, and which to input channels. A norm of a sum is
+  /// nobody's filters'.
+  private func setScales(
+    _ plan: inout GraftPlan, _ place: (NetworkTensor) throws(GraftError) -> Int
+  ) throws(GraftError) {
+    // What scales the channels that a node puts out.
+    var scales: [Int?] = []
+    for node in graphNodes {
+      let fed = node.inputs.first.flatMap { scales[$0] }
+      switch node.layer {
+      case .convolution(_, let weight, _), .linear(let weight, _):
+        try plan.setScales(try place(weight), scale: nil, inputScale: fed)
+        scales.append(nil)
+      case .batchNorm(let norm):
+        let scale = try place(norm.weight)
+        for tensor in [norm.weight, norm.bias, norm.mean, norm.variance] {
+          try plan.setScales(try place(tensor), scale: scale, inputScale: nil)
+        }
+        if let before = node.inputs.first, let weight = graphNodes[before].layer.weight {
+          let own = try place(weight)
+          try plan.setScales(own, scale: scale, inputScale: plan.entries[own].inputScale)
+          if let bias = graphNodes[before].layer.bias {
+            try plan.setScales(try place(bias), scale: scale, inputScale: nil)
+          }
+        }
+        scales.append(scale)
+      case .rectifier, .pool, .globalPool: scales.append(fed)
+      case .input, .sum, .shortcut: scales.append(nil)
+      }
+    }
   }
 }
 
 extension Layer {
+  fileprivate var bias: NetworkTensor? {
+    switch self {
+    case .convolution(_, _, let bias), .linear(_, let bias): bias
+    default: nil
+    }
+  }
+
   fileprivate var weight: NetworkTensor? {
     switch self {
     case .convolution(_, let weight, _), .linear(let weight, _): weight

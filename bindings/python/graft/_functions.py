@@ -49,6 +49,7 @@ FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "graft_plan_count": (c_size_t, [_handle]),
     "graft_plan_get": (_status, [_handle, c_size_t, POINTER(s.PlanEntry)]),
     "graft_plan_set": (_status, [_handle, c_size_t, c_uint32, c_size_t, c_int32]),
+    "graft_plan_set_scales": (_status, [_handle, c_size_t, c_size_t, c_size_t]),
     "graft_options_init": _init(s.GraftOptions),
     "graft_is_due": (_status, [POINTER(s.GraftOptions), c_int64, POINTER(c_int32)]),
     "graft_apply": (

@@ -33,6 +33,9 @@ class PlanEntry:
         The layer that it follows.
     filter_axis : int
         The dimension along which its filters lie.
+    scale, input_scale : str or None
+        For weighting "filter": the batch-norm scales of its filters (or entries), and of its input
+        channels.
     """
 
     index: int
@@ -41,6 +44,8 @@ class PlanEntry:
     rule: str
     feeder: str | None
     filter_axis: int
+    scale: str | None = None
+    input_scale: str | None = None
 
 
 class Plan:
@@ -105,7 +110,11 @@ class Plan:
             index=index, name=self._names[index], role=role.name.lower(),
             rule=s.Rule(entry.rule).name.lower().replace("_", " "),
             feeder=self._names[entry.feeder] if role is s.Role.FOLLOWS else None,
-            filter_axis=entry.filter_axis)
+            filter_axis=entry.filter_axis, scale=self._name(entry.scale),
+            input_scale=self._name(entry.input_scale))
+
+    def _name(self, index: int) -> str | None:
+        return self._names[index] if index < len(self) else None
 
     def __iter__(self) -> Iterator[PlanEntry]:
         return (self[index] for index in range(len(self)))
@@ -133,6 +142,32 @@ class Plan:
             raise InvalidArgumentError("feeder is None; 'follows' needs the layer to follow")
         leader = index if feeder is None else self._find(feeder, "feeder")
         check(lib.graft_plan_set(self._handle, index, _ROLES[role], leader, filter_axis))
+
+    def set_scales(
+        self, tensor: str | int, scale: str | int | None = None,
+        input_scale: str | int | None = None,
+    ) -> None:
+        """Say which batch-norm scales decide an array's coefficients under weighting "filter".
+
+        By order a batch norm is four vectors and a counter, right after the array whose filters it
+        scales (and its bias). What feeds an array's input channels, order does not tell.
+
+        Parameters
+        ----------
+        tensor
+            Its name or index.
+        scale
+            The scales, one for each of its filters, or entries where it has one dimension; None for
+            none.
+        input_scale
+            The scales of its input channels; None for none.
+        """
+        def place(key: str | int | None, what: str) -> int:
+            return s.NO_TENSOR if key is None else self._find(key, what)
+
+        check(lib.graft_plan_set_scales(
+            self._handle, self._find(tensor), place(scale, "scale"),
+            place(input_scale, "input_scale")))
 
     def table(self) -> str:
         """The plan as text, a line an array."""

@@ -23,6 +23,7 @@ from ctypes import (
 from enum import IntEnum
 
 MAX_RANK = 8
+NO_TENSOR = c_size_t(-1).value
 
 
 class DType(IntEnum):
@@ -82,6 +83,7 @@ class Weighting(IntEnum):
     CONSTANT = 1
     FILTER_ENTROPY = 2
     L1 = 3
+    FILTER = 4
 
 
 class Shortcut(IntEnum):
@@ -192,6 +194,8 @@ class PlanEntry(Sized):
         ("rule", c_uint32),
         ("feeder", c_size_t),
         ("filter_axis", c_int32),
+        ("scale", c_size_t),
+        ("input_scale", c_size_t),
     ]
 
 

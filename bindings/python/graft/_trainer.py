@@ -37,7 +37,8 @@ class Grafting:
         "exponential", "internal", "noise", or a list of the source of each network; as for
         `graft.graft`, which is told how many grafts came before, and for "noise" the epoch.
     weighting
-        How much: "entropy" (adaptive, the paper's), "filter_entropy", "l1" or "constant".
+        How much: "entropy" (adaptive, the paper's), "filter_entropy", "l1", "filter" (by
+        batch-norm scales) or "constant".
     a, c
         Range and steepness of the adaptive coefficient; a = 0 is the plain average.
     constant

@@ -87,6 +87,15 @@ class Plan(_plan.Plan):
 
     set.__doc__ = _plan.Plan.set.__doc__
 
+    def set_scales(
+        self, tensor: str | int, scale: str | int | None = None,
+        input_scale: str | int | None = None,
+    ) -> None:
+        super().set_scales(tensor, scale, input_scale)
+        self._entries = None
+
+    set_scales.__doc__ = _plan.Plan.set_scales.__doc__
+
     def table(self) -> str:
         """The plan as text: a line a tensor, and how the structure was found."""
         lines = [super().table(), f"structure found by: {self.method}"]
