@@ -1,9 +1,9 @@
 import GraftKernels
 import GraftSupport
 
-/// Coefficients of single filters, from their batch-norm scales: alpha_j = |g_j own| / (|g_j own| +
-/// |g_j other|), 1/2 where both are 0, g as it was before the graft. It is applied to entry j of the
-/// batch norm, to filter j and its bias, and to input channel j of what comes next.
+/// Coefficients of single filters, from their batch-norm scales: alpha_j = |g_j own| /
+/// (|g_j own| + |g_j other|), 1/2 where both are 0, g as it was before the graft. It is applied to
+/// entry j of the batch norm, to filter j and its bias, and to input channel j of what comes next.
 ///
 /// A weight that has both, its filter's and its input channel's, takes their mean: so two networks
 /// that graft each other still come out equal, which the product of the two would not give.

@@ -34,8 +34,8 @@ public struct GraftPlan: Sendable {
     public fileprivate(set) var rule: Rule
     /// The dimension along which its filters lie.
     public fileprivate(set) var filterAxis = 0
-    /// Where every filter has a coefficient of its own (`Weighting.filter`): the tensor of batch-norm
-    /// scales, one a filter, or of a vector one an entry; and that of its input channels.
+    /// Where every filter has a coefficient of its own (`Weighting.filter`): the tensor of
+    /// batch-norm scales, one a filter, or of a vector one an entry; and that of its input channels.
     public fileprivate(set) var scale: Int?
     public fileprivate(set) var inputScale: Int?
     /// Whether the caller said so; what was found by order may turn out not to fit.
@@ -77,9 +77,9 @@ public struct GraftPlan: Sendable {
     findBatchNorms()
   }
 
-  /// Batch norms by order: four vectors (scale, shift, mean, variance) and a counter. Directly after
-  /// an array of two or more dimensions, or after that and one vector (its bias), they are the norm
-  /// of its filters. Other norms look otherwise, so nothing else is taken for one.
+  /// Batch norms by order: four vectors (scale, shift, mean, variance) and a counter. Directly
+  /// after an array of two or more dimensions, or after that and one vector (its bias), they are the
+  /// norm of its filters. Other norms look otherwise, so nothing else is taken for one.
   private mutating func findBatchNorms() {
     var weight: Int?
     var vectors: [Int] = []

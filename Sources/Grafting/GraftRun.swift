@@ -93,8 +93,8 @@ struct GraftRun {
         ).alpha
       let invalid = measurement.invalidFilters(under: settings.threshold)
       return GraftReport.Entry(
-        source: shares.first?.network ?? k, alpha: means.isEmpty ? alpha : means[k], entropyBefore: entropy,
-        entropyAfter: entropy, filters: measurement.filters, invalidBefore: invalid,
+        source: shares.first?.network ?? k, alpha: means.isEmpty ? alpha : means[k],
+        entropyBefore: entropy, entropyAfter: entropy, filters: measurement.filters, invalidBefore: invalid,
         invalidAfter: invalid, normBefore: measurement.meanNorm, normAfter: measurement.meanNorm)
     }
     if settings.source.isWithin {

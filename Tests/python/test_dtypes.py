@@ -1,4 +1,4 @@
-"""float64, float16 and bfloat16: measured, grafted and rounded once, against NumPy and exact sums."""
+"""float64, float16, bfloat16: measured, grafted, rounded once, against NumPy and exact sums."""
 
 from __future__ import annotations
 

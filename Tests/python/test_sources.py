@@ -144,7 +144,7 @@ def test_64_networks() -> None:
 
 @pytest.mark.parametrize("count", [2, 3, 4, 5, 8, 64])
 def test_the_exponential_ring_spreads_to_all(count: int) -> None:
-    """After ceil(log2 K) grafts every network holds something of every other; then it begins anew."""
+    """After ceil(log2 K) grafts every network holds something of every other; then anew."""
     turns = max(1, int(np.ceil(np.log2(count))))
     networks = [{"w": np.eye(count, dtype=np.float32)[k].reshape(1, -1)} for k in range(count)]
     for step in range(turns):

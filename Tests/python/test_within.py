@@ -49,7 +49,8 @@ def test_internal(count: int, threshold: float) -> None:
             assert entry.invalid_after == (norms[1] < threshold).sum()
             assert entry.norm_after == pytest.approx(norms[1].mean(), rel=1e-12)
     if threshold == 0.1:
-        assert report["conv2"].networks[0].invalid_before > report["conv2"].networks[0].invalid_after
+        entry = report["conv2"].networks[0]
+        assert entry.invalid_before > entry.invalid_after
 
 
 @pytest.mark.parametrize("kind", [torch.float64, torch.float16, torch.bfloat16])

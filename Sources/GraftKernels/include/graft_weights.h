@@ -1,6 +1,7 @@
 /* A weight tensor as the method sees it: filters, each a run of elements, in memory of any strides
  * and of four types. Loops see float32, which holds the two half types exactly, or float64. And
- * how such a tensor is cut into tiles of a fixed size, so that sums come out the same at any number of threads. */
+ * how such a tensor is cut into tiles of a fixed size, so that sums come out the same at any
+ * number of threads. */
 #ifndef GRAFT_WEIGHTS_H
 #define GRAFT_WEIGHTS_H
 
