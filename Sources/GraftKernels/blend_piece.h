@@ -8,12 +8,12 @@ static GK_APART void TYPED(keep_zeros)(VALUE *result, const VALUE *before, int64
 /* How many of a receiver's elements differ from one that they take from, and did not move. */
 static GK_APART int64_t TYPED(unmoved)(const VALUE *result, const VALUE *before, int64_t count,
                               int32_t terms, const VALUE *const *x) {
-  int64_t found = 0;
-  for (int64_t i = 0; i < count; ++i) {
-    int differs = 0;
-    for (int32_t t = 0; t < terms; ++t) differs |= x[t][i] != before[i];
-    found += differs & (result[i] == before[i]);
+  int32_t differs[GK_PIECE] = {0}, found = 0; /* loop by loop: so they become vectors */
+  for (int32_t t = 0; t < terms; ++t) {
+    if (x[t] == before) continue;
+    for (int64_t i = 0; i < count; ++i) differs[i] |= x[t][i] != before[i];
   }
+  for (int64_t i = 0; i < count; ++i) found += differs[i] & (result[i] == before[i]);
   return found;
 }
 

@@ -46,14 +46,26 @@ typedef uint16_t s64 __attribute__((ext_vector_type(64)));
 #endif
 
 void gk_measure_double(const double *x, int64_t n, double *low, double *high, double *sum) {
-  double lowest = x[0], highest = x[0], lane[8] = {0};
-  for (int64_t i = 0; i < n; ++i) {
-    lowest = x[i] < lowest ? x[i] : lowest;
-    highest = x[i] > highest ? x[i] : highest;
-    lane[i % 8] += x[i] < 0 ? -x[i] : x[i];
+  d8 lowest = x[0], highest = x[0], lane = 0.0;
+  for (int64_t i = 0; i < n; i += 8) {
+    d8 v = x[0], size = 0.0;
+    if (n - i >= 8) {
+      memcpy(&v, x + i, sizeof v);
+      memcpy(&size, x + i, sizeof v);
+    } else {
+      memcpy(&v, x + i, (size_t)(n - i) * sizeof *x);
+      memcpy(&size, x + i, (size_t)(n - i) * sizeof *x);
+    }
+    lowest = v < lowest ? v : lowest;
+    highest = v > highest ? v : highest;
+    lane += __builtin_elementwise_abs(size);
   }
-  *low = lowest;
-  *high = highest;
+  *low = lowest[0];
+  *high = highest[0];
+  for (int i = 1; i < 8; ++i) {
+    if (lowest[i] < *low) *low = lowest[i];
+    if (highest[i] > *high) *high = highest[i];
+  }
   *sum = ((lane[0] + lane[4]) + (lane[2] + lane[6])) + ((lane[1] + lane[5]) + (lane[3] + lane[7]));
 }
 

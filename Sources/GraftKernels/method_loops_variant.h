@@ -128,6 +128,16 @@ static void NAME(bin)(const float *x, int64_t n, double low, double high, double
   }
 }
 
+static inline __attribute__((always_inline)) void NAME(sum_of_16)(
+    const float *const *x, int64_t i, int64_t now, int64_t terms, const double *weight, d16 *sum) {
+  for (int64_t t = 0; t < terms; ++t) {
+    f16 v = 0.0f;
+    memcpy(&v, x[t] + i, (size_t)now * sizeof **x);
+    d16 product = __builtin_convertvector(v, d16) * weight[t];
+    *sum = t == 0 ? product : *sum + product;
+  }
+}
+
 static void NAME(combine)(float *out, int64_t n, int64_t terms, const float *const *x,
                           const double *weight) {
   if (terms == 2) { /* the paper's */
@@ -142,17 +152,17 @@ static void NAME(combine)(float *out, int64_t n, int64_t terms, const float *con
     for (; i < n; ++i) out[i] = (float)((double)a[i] * wa + (double)b[i] * wb);
     return;
   }
-  for (int64_t i = 0; i < n; i += 16) {
-    int64_t now = n - i < 16 ? n - i : 16;
-    d16 sum = 0.0;
-    for (int64_t t = 0; t < terms; ++t) {
-      f16 v = 0.0f;
-      memcpy(&v, x[t] + i, (size_t)now * sizeof *out);
-      d16 product = __builtin_convertvector(v, d16) * weight[t];
-      sum = t == 0 ? product : sum + product;
-    }
+  int64_t i = 0;
+  for (; i + 16 <= n; i += 16) {
+    d16 sum;
+    NAME(sum_of_16)(x, i, 16, terms, weight, &sum);
+    STORE(out + i, __builtin_convertvector(sum, f16));
+  }
+  if (i < n) {
+    d16 sum;
+    NAME(sum_of_16)(x, i, n - i, terms, weight, &sum);
     f16 rounded = __builtin_convertvector(sum, f16);
-    memcpy(out + i, &rounded, (size_t)now * sizeof *out);
+    memcpy(out + i, &rounded, (size_t)(n - i) * sizeof *out);
   }
 }
 
@@ -183,67 +193,87 @@ static inline __attribute__((always_inline)) void NAME(to_half)(int32_t type, co
   *rounded = (f16)(sign | (is_small & small) | (~is_small & normal));
 }
 
+/* Sixteen values, or the last `now`: a copy of a constant size is a load or a store. */
+#define SIXTEEN_AT_A_TIME(step)        \
+  int64_t i = 0;                       \
+  for (; i + 16 <= n; i += 16) step(16) \
+  if (i < n) step(n - i)
+
 static void NAME(combine_half)(int32_t type, float *out, int64_t n, int64_t terms,
                                const float *const *x, const double *weight) {
-  for (int64_t i = 0; i < n; i += 16) {
-    int64_t now = n - i < 16 ? n - i : 16;
-    d16 sum = 0.0;
-    for (int64_t t = 0; t < terms; ++t) {
-      f16 v = 0.0f;
-      memcpy(&v, x[t] + i, (size_t)now * sizeof *out);
-      d16 product = __builtin_convertvector(v, d16) * weight[t];
-      sum = t == 0 ? product : sum + product;
-    }
-    f16 rounded;
-    NAME(to_half)(type, &sum, &rounded);
-    memcpy(out + i, &rounded, (size_t)now * sizeof *out);
+#define COMBINE(now)                                        \
+  {                                                         \
+    d16 sum;                                                \
+    f16 rounded;                                            \
+    NAME(sum_of_16)(x, i, now, terms, weight, &sum);        \
+    NAME(to_half)(type, &sum, &rounded);                    \
+    memcpy(out + i, &rounded, (size_t)(now) * sizeof *out); \
   }
+  SIXTEEN_AT_A_TIME(COMBINE)
+#undef COMBINE
 }
 
 static void NAME(round_half)(int32_t type, const double *sum, int64_t n, float *out) {
-  for (int64_t i = 0; i < n; i += 16) {
-    int64_t now = n - i < 16 ? n - i : 16;
-    d16 v = 0.0;
-    memcpy(&v, sum + i, (size_t)now * sizeof *sum);
-    f16 rounded;
-    NAME(to_half)(type, &v, &rounded);
-    memcpy(out + i, &rounded, (size_t)now * sizeof *out);
+#define ROUND(now)                                          \
+  {                                                         \
+    d16 v = 0.0;                                            \
+    f16 rounded;                                            \
+    memcpy(&v, sum + i, (size_t)(now) * sizeof *sum);       \
+    NAME(to_half)(type, &v, &rounded);                      \
+    memcpy(out + i, &rounded, (size_t)(now) * sizeof *out); \
+  }
+  SIXTEEN_AT_A_TIME(ROUND)
+#undef ROUND
+}
+
+static inline __attribute__((always_inline)) void NAME(widen_16)(int32_t type, const h16 *half,
+                                                                 f16 *wide) {
+  u16 bits = __builtin_convertvector(*half, u16);
+  *wide = (f16)(bits << 16);
+  if (type == GK_FLOAT16) {
+    u16 size = bits & 0x7FFF, sign = (bits & 0x8000) << 16;
+    u16 scaled = (u16)((f16)(size << 13) * 0x1p112f); /* exact, for its denormals too */
+    scaled |= (u16)(size >= 0x7C00u) & 0x7F800000u;
+    *wide = (f16)(scaled | sign);
   }
 }
 
 static void NAME(widen)(int32_t type, const uint16_t *x, int64_t n, float *out) {
-  for (int64_t i = 0; i < n; i += 16) {
-    int64_t now = n - i < 16 ? n - i : 16;
-    h16 half = 0;
-    memcpy(&half, x + i, (size_t)now * sizeof *x);
-    u16 bits = __builtin_convertvector(half, u16);
-    f16 wide = (f16)(bits << 16);
-    if (type == GK_FLOAT16) {
-      u16 size = bits & 0x7FFF, sign = (bits & 0x8000) << 16;
-      u16 scaled = (u16)((f16)(size << 13) * 0x1p112f); /* exact, for its denormals too */
-      scaled |= (u16)(size >= 0x7C00u) & 0x7F800000u;
-      wide = (f16)(scaled | sign);
-    }
-    memcpy(out + i, &wide, (size_t)now * sizeof *out);
+#define WIDEN(now)                                       \
+  {                                                      \
+    h16 half = 0;                                        \
+    f16 wide;                                            \
+    memcpy(&half, x + i, (size_t)(now) * sizeof *x);     \
+    NAME(widen_16)(type, &half, &wide);                  \
+    memcpy(out + i, &wide, (size_t)(now) * sizeof *out); \
   }
+  SIXTEEN_AT_A_TIME(WIDEN)
+#undef WIDEN
+}
+
+static inline __attribute__((always_inline)) void NAME(narrow_16)(int32_t type, const u16 *bits,
+                                                                  h16 *narrow) {
+  u16 half = *bits >> 16;
+  if (type == GK_FLOAT16) {
+    u16 size = *bits & 0x7FFFFFFF;
+    u16 normal = (size - 0x38000000u) >> 13, is_small = (u16)(size < 0x38800000u);
+    u16 small = __builtin_convertvector((f16)(size & is_small) * 0x1p24f, u16);
+    half = (half & 0x8000) | (is_small & small) | (~is_small & normal);
+  }
+  *narrow = __builtin_convertvector(half, h16);
 }
 
 static void NAME(narrow)(int32_t type, const float *x, int64_t n, uint16_t *out) {
-  for (int64_t i = 0; i < n; i += 16) {
-    int64_t now = n - i < 16 ? n - i : 16;
-    u16 bits = 0;
-    memcpy(&bits, x + i, (size_t)now * sizeof *x);
-    u16 half = bits >> 16;
-    if (type == GK_FLOAT16) {
-      u16 size = bits & 0x7FFFFFFF;
-      u16 normal = (size - 0x38000000u) >> 13;
-      u16 small = __builtin_convertvector((f16)(size & (u16)(size < 0x38800000u)) * 0x1p24f, u16);
-      u16 is_small = (u16)(size < 0x38800000u);
-      half = (half & 0x8000) | (is_small & small) | (~is_small & normal);
-    }
-    h16 narrow = __builtin_convertvector(half, h16);
-    memcpy(out + i, &narrow, (size_t)now * sizeof *out);
+#define NARROW(now)                                        \
+  {                                                        \
+    u16 bits = 0;                                          \
+    h16 narrow;                                            \
+    memcpy(&bits, x + i, (size_t)(now) * sizeof *x);       \
+    NAME(narrow_16)(type, &bits, &narrow);                 \
+    memcpy(out + i, &narrow, (size_t)(now) * sizeof *out); \
   }
+  SIXTEEN_AT_A_TIME(NARROW)
+#undef NARROW
 }
 
 static const gk_method_loops NAME(loops) = {
@@ -261,5 +291,6 @@ static const gk_method_loops NAME(loops) = {
 #undef LOAD
 #undef STORE
 #undef STEPS
+#undef SIXTEEN_AT_A_TIME
 #undef LOWER
 #undef HIGHER
