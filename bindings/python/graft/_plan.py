@@ -79,7 +79,7 @@ class Plan:
 
     def __del__(self) -> None:
         handle = getattr(self, "_handle", None)
-        if handle is not None:
+        if handle is not None and lib is not None:  # None as the interpreter ends
             lib.graft_plan_destroy(handle)
 
     @property
