@@ -20,7 +20,8 @@ class TorchFile(Weights):
         try:
             import torch
         except ImportError:
-            raise UnsupportedError(f"{path}: reading it needs PyTorch (pip install torch)") from None
+            raise UnsupportedError(
+                f"{path}: reading it needs PyTorch (pip install torch)") from None
         self.path = path
         self.opaque = {}
         data = io.BytesIO(content(path))
