@@ -150,10 +150,12 @@ def test_fit_on_digits() -> None:
 
     watch = Watch()
     labels = digits.target[:1400]
-    model.fit(images[:1400], [labels, labels], batch_size=32, epochs=11, verbose=0,
+    on_torch = keras.backend.backend() == "torch"
+    epochs = 3 if on_torch else 11
+    model.fit(images[:1400], [labels, labels], batch_size=32, epochs=epochs, verbose=0,
               callbacks=[watch, callback, Check()])
-    assert grafts == [True, False] * 5 + [True]
-    if keras.backend.backend() == "torch":
+    assert grafts == [True, False] * (epochs // 2) + [True]
+    if on_torch:
         return  # Keras 3.15 on torch diverges on this network, without any graft too
     for one in networks:
         found = np.argmax(one.predict(images[1400:], verbose=0), 1)
