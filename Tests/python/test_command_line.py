@@ -184,6 +184,39 @@ def test_apply_options(files: list[Path], tmp_path: Path) -> None:
             assert found[name].tobytes() == wanted.tobytes(), name
 
 
+def test_apply_takes_numbered_sources_and_keeps_zeros(files: list[Path], tmp_path: Path) -> None:
+    networks = [weights(seed) for seed in range(3)]
+    networks[0]["conv2.weight"][::2] = 0
+    save_file(networks[0], files[0])
+    output = command("apply", *files, "--output", "out", "--order", "order.txt", "--source",
+                     "3,1,2", "--weighting", "0.25", "--keep-zeros", folder=tmp_path)
+    assert re.search(r"^conv1.weight +1 +3 +0.2500", output, re.M)
+    for k in range(3):
+        found = load_file(tmp_path / "out" / f"net{k}.safetensors")
+        for name in FEEDERS:
+            own, other = (networks[one][name].astype(np.float64) for one in (k, (k + 2) % 3))
+            wanted = (0.25 * own + 0.75 * other).astype(np.float32)
+            if own.ndim > 1:
+                wanted[own == 0] = 0
+            assert np.array_equal(found[name], wanted), (k, name)
+    for source in ("mean", "others", "exponential"):
+        command("apply", *files, "--order", "order.txt", "--dry-run", "--source", source,
+                folder=tmp_path)
+
+
+def test_apply_to_bfloat16(tmp_path: Path) -> None:
+    from safetensors.torch import load_file as load_torch, save_file as save_torch
+
+    tensors = [{"w": torch.randn(4, 5, 3).to(torch.bfloat16)} for _ in range(2)]
+    for k in range(2):
+        save_torch(tensors[k], tmp_path / f"{k}.safetensors")
+    command("apply", "0.safetensors", "1.safetensors", "--output", "out", "--weighting", "0.25",
+            folder=tmp_path)
+    found = load_torch(tmp_path / "out" / "1.safetensors")["w"]
+    wanted = 0.25 * tensors[1]["w"].double() + 0.75 * tensors[0]["w"].double()
+    assert found.dtype == torch.bfloat16 and torch.equal(found, wanted.to(torch.bfloat16))
+
+
 def test_a_dry_run_writes_nothing(files: list[Path], tmp_path: Path) -> None:
     before = sorted(tmp_path.iterdir())
     output = command("apply", *files[:2], "--order", "order.txt", "--dry-run", "--plan",

@@ -31,9 +31,12 @@ def add_to(commands: Any) -> None:
         help=".safetensors, or .pt of plain tensors; two or more")
     add("--output", nargs="+", type=Path, metavar="PATH",
         help="a folder, or a file for each MODEL")
-    add("--source", default="ring", help="where from (default ring)")
+    add("--source", default="ring",
+        help="where from: ring (default), mean, others, exponential, internal, noise, or for each "
+        "file the number of the one that it receives from, such as 3,1,2")
     add("--weighting", default="entropy",
-        help="how much: entropy (default), or the share from 0 to 1 that everything keeps")
+        help="how much: entropy (default), filter_entropy, l1, or the share from 0 to 1 that "
+        "everything keeps")
     add("--a", type=float, default=0.4, help="range of the adaptive share (default 0.4)")
     add("--c", type=float, default=500.0, help="steepness of the adaptive share (default 500)")
     add("--bins", type=int, default=10, help="bins of the entropy (default 10)")
@@ -41,6 +44,9 @@ def add_to(commands: Any) -> None:
         help="a filter whose l1 norm is under this is invalid (default 0.1)")
     add("--compatibility", action="store_true",
         help="bins and rounding of the authors' published code")
+    add("--keep-zeros", action="store_true", help="what is 0 stays 0: pruned files stay pruned")
+    add("--step", type=int, default=0,
+        help="grafts before this one (for exponential), or the epoch (for noise)")
     add("--exclude", action="append", default=[], metavar="NAME",
         help="leave this array alone; wildcards as in a shell; may be repeated")
     add("--order", metavar="FILE",
@@ -65,8 +71,9 @@ def run(given: argparse.Namespace) -> int:
     if given.plan:
         print(_plan_text(plan) + "\n")
     report = _method.graft(
-        networks, plan, given.source, _weighting(given.weighting), given.a, given.c, given.bins,
-        given.threshold, dry_run=given.dry_run, compatibility=given.compatibility)
+        networks, plan, _source(given.source), _weighting(given.weighting), given.a, given.c, given.bins,
+        given.threshold, dry_run=given.dry_run, compatibility=given.compatibility,
+        keep_zeros=given.keep_zeros, step=given.step)
     if not given.dry_run:
         _make_folders(outputs)
         write_all([(path, one.write) for path, one in zip(outputs, loaded)])
@@ -74,6 +81,14 @@ def run(given: argparse.Namespace) -> int:
     for path in outputs:
         print(f"wrote {printable(str(path))}")
     return 0
+
+
+def _source(text: str) -> str | list[int]:
+    """A source's name, or files' numbers, which people count from 1."""
+    parts = text.split(",")
+    if not all(part.strip().isdecimal() for part in parts):
+        return text
+    return [int(part) - 1 for part in parts]
 
 
 def _weighting(text: str) -> str | float:

@@ -48,6 +48,7 @@ class GraftingCallback(keras.callbacks.Callback):
         self.plan = plan
         self.report: Report | None = None
         self._period = (start, every, stop)
+        self._grafts = 0
         self._options = options
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
@@ -60,7 +61,8 @@ class GraftingCallback(keras.callbacks.Callback):
             return
         if hasattr(self.model, "jax_state_sync"):  # that backend keeps weights elsewhere meanwhile
             self.model.jax_state_sync()
-        self.report = graft(self.networks, self.plan, **self._options)
+        self.report = graft(self.networks, self.plan, **{"step": self._grafts, **self._options})
+        self._grafts += 1
         if logs is not None and len(self.report):
             for k in range(self.report.network_count):
                 rows = [layer.networks[k] for layer in self.report]
