@@ -126,7 +126,8 @@ def test_report_against_numpy(files: list[Path], tmp_path: Path) -> None:
         assert line.split()[1:3] == [str(len(w)), f"{expected['entropy']:.4f}"]
     from matplotlib.image import imread
     picture = imread(tmp_path / "r.png")
-    assert picture.shape[0] > 100 and len(np.unique(picture.reshape(-1, picture.shape[2]), axis=0)) > 20
+    colours = np.unique(picture.reshape(-1, picture.shape[2]), axis=0)
+    assert picture.shape[0] > 100 and len(colours) > 20
 
 
 def test_names_cannot_steer_the_terminal(tmp_path: Path) -> None:

@@ -56,7 +56,8 @@ def initial(seed: int) -> dict:
                 "var": jnp.ones(count)}
 
     return {
-        "z": {"kernel": kernel(3, 3, 1, 4)}, "a_norm": norms(4), "side": {"kernel": kernel(1, 1, 4, 8)},
+        "z": {"kernel": kernel(3, 3, 1, 4)}, "a_norm": norms(4),
+        "side": {"kernel": kernel(1, 1, 4, 8)},
         "b": {"kernel": kernel(3, 3, 4, 8), "bias": jnp.zeros(8)}, "depthwise": kernel(3, 3, 1, 8),
         "m_norm": norms(8), "head1": {"kernel": kernel(8, 16), "bias": jnp.zeros(16)},
         "head2": {"kernel": kernel(16, 10), "bias": jnp.zeros(10)}, "steps": jnp.asarray(seed)}
@@ -223,6 +224,9 @@ def test_refusals() -> None:
 
 
 def test_importing_graft_imports_no_jax() -> None:
-    program = "import sys, graft; assert not {'jax', 'torch', 'keras', 'lightning'} & set(sys.modules)"
+    program = (
+        "import sys, graft; "
+        "assert not {'jax', 'torch', 'keras', 'lightning'} & set(sys.modules)")
     subprocess.run([sys.executable, "-c", program], check=True, env={
-        "PYTHONPATH": str(graft.__path__[0]) + "/..", "GRAFT_LIBRARY": str(graft._library.lib.path)})
+        "PYTHONPATH": str(graft.__path__[0]) + "/..",
+        "GRAFT_LIBRARY": str(graft._library.lib.path)})

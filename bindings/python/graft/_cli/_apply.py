@@ -18,6 +18,8 @@ from ._order import in_order
 from ._safetensors import Bfloat16Bits
 from ._text import printable, table
 
+_OF_MANY = ("mean", "others")  # sources that are no single file
+
 
 def add_to(commands: Any) -> None:
     command = commands.add_parser(
@@ -77,7 +79,7 @@ def run(given: argparse.Namespace) -> int:
     if not given.dry_run:
         _make_folders(outputs)
         write_all([(path, one.write) for path, one in zip(outputs, loaded)])
-    print(_text(report, given.files))
+    print(_text(report, given.files, given.source))
     for path in outputs:
         print(f"wrote {printable(str(path))}")
     return 0
@@ -183,13 +185,14 @@ def _plan_text(plan: Plan) -> str:
     return table(("tensor", "role", "rule", "feeder"), rows)
 
 
-def _text(report: Report, files: Sequence[Path]) -> str:
+def _text(report: Report, files: Sequence[Path], source: str) -> str:
     head = ("layer", "file", "from", "alpha", "entropy", "after", "filters", "invalid", "after")
     rows = []
     for layer in report:
         for k, entry in enumerate(layer.networks):
             rows.append((
-                printable(layer.name) if k == 0 else "", str(k + 1), str(entry.source + 1),
+                printable(layer.name) if k == 0 else "", str(k + 1),
+                source if source in _OF_MANY else str(entry.source + 1),
                 f"{entry.alpha:.4f}", f"{entry.entropy_before:.4f}", f"{entry.entropy_after:.4f}",
                 str(layer.filters), str(entry.invalid_before), str(entry.invalid_after)))
     names = "\n".join(f"{k + 1}  {printable(str(path))}" for k, path in enumerate(files))
