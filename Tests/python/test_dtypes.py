@@ -260,6 +260,36 @@ def test_the_same_bits_at_any_number_of_threads(name: str) -> None:
     assert results[0] == results[1] == results[2]
 
 
+@pytest.mark.parametrize("name", TYPES)
+@pytest.mark.parametrize("source", ["ring", "mean", "exponential", [1, 2, 3, 4, 0]])
+@pytest.mark.parametrize("weighting", ["entropy", 0.3])
+def test_the_same_bits_as_torchs_own_operations(
+    name: str, source: object, weighting: object
+) -> None:
+    """Step by step: `Grafter` counts its grafts for the exponential ring on either path."""
+    import graft.torch as graft_torch
+
+    def make(seed: int) -> torch.nn.Module:
+        module = torch.nn.Sequential(
+            torch.nn.Conv2d(3, 8, 3), torch.nn.BatchNorm2d(8), torch.nn.ReLU(),
+            torch.nn.Conv2d(8, 16, 3), torch.nn.Flatten(), torch.nn.Linear(16, 4))
+        generator = torch.Generator().manual_seed(seed)
+        with torch.no_grad():
+            for parameter in module.parameters():
+                parameter.copy_(torch.randn(parameter.shape, generator=generator))
+        return module.to(TORCH[name])
+
+    mine, theirs = [make(seed) for seed in range(5)], [make(seed) for seed in range(5)]
+    for models, backend in ((mine, "library"), (theirs, "torch")):
+        grafter = graft_torch.Grafter(
+            models, source=source, weighting=weighting, c=2.0, backend=backend)
+        for _ in range(3):
+            grafter.step()
+    for one, other in zip(mine, theirs):
+        for key, value in one.state_dict().items():
+            assert torch.equal(value, other.state_dict()[key]), key
+
+
 # ---- a pull too small for its type ---------------------------------------------------------------
 
 
