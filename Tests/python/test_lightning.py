@@ -24,10 +24,10 @@ from test_information import numpy_entropy
 torch.set_num_threads(1)
 logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
 
+NORM = ("weight", "bias", "running_mean", "running_var")
 FEEDERS = {"0.weight": "0.weight", "4.weight": "4.weight", "9.weight": "4.weight",
-           "9.bias": "4.weight",
-           **{f"1.{name}": "0.weight" for name in ("weight", "bias", "running_mean", "running_var")},
-           **{f"5.{name}": "4.weight" for name in ("weight", "bias", "running_mean", "running_var")}}
+           "9.bias": "4.weight", **{f"1.{name}": "0.weight" for name in NORM},
+           **{f"5.{name}": "4.weight" for name in NORM}}
 
 
 def network(seed: int) -> nn.Module:

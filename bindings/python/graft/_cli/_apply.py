@@ -73,8 +73,8 @@ def run(given: argparse.Namespace) -> int:
     if given.plan:
         print(_plan_text(plan) + "\n")
     report = _method.graft(
-        networks, plan, _source(given.source), _weighting(given.weighting), given.a, given.c, given.bins,
-        given.threshold, dry_run=given.dry_run, compatibility=given.compatibility,
+        networks, plan, _source(given.source), _weighting(given.weighting), given.a, given.c,
+        given.bins, given.threshold, dry_run=given.dry_run, compatibility=given.compatibility,
         keep_zeros=given.keep_zeros, step=given.step)
     if not given.dry_run:
         _make_folders(outputs)

@@ -54,7 +54,8 @@ class GraftingCallback(keras.callbacks.Callback):
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         if self.plan is None:
             self.plan = make_plan(self.networks[0])
-        graft(self.networks, self.plan, **{**self._options, "dry_run": True})  # raises now, or never
+        # What does not fit is refused now, not after an epoch.
+        graft(self.networks, self.plan, **{**self._options, "dry_run": True})
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         if not _method.is_due(epoch + 1, *self._period):

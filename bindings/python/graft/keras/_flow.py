@@ -69,10 +69,10 @@ class Flow:
             keras.tree.flatten(model.inputs), [*given] + [Value()] * len(model.inputs))}
         for operation in model.operations:
             for node in operation._inbound_nodes:
-                inputs = [known.get(id(tensor)) for tensor in node.input_tensors]
-                if not inputs or any(value is None for value in inputs):
+                tensors = [id(tensor) for tensor in node.input_tensors]
+                if not tensors or any(tensor not in known for tensor in tensors):
                     continue  # an input, or a use of a shared layer elsewhere
-                results = self.run(operation, inputs)
+                results = self.run(operation, [known[tensor] for tensor in tensors])
                 for k, tensor in enumerate(node.output_tensors):
                     known[id(tensor)] = results[min(k, len(results) - 1)]
         return [known.get(id(tensor), Value()) for tensor in keras.tree.flatten(model.outputs)]

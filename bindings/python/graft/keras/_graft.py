@@ -38,7 +38,8 @@ def graft(models: Sequence[Any], plan: Plan | None = None, **options: Any) -> Re
     if plan is None:
         plan = make_plan(models[0])
     elif not isinstance(plan, Plan):
-        raise InvalidArgumentError(f"plan is {type(plan).__name__!r}: it must be a graft.keras.Plan")
+        raise InvalidArgumentError(
+            f"plan is {type(plan).__name__!r}: it must be a graft.keras.Plan")
     weights = [list(named(model).values()) for model in models]
     _check_alike(plan, models, weights)
     grafted = [entry.index for entry in plan if entry.role != "leave"]
