@@ -75,7 +75,7 @@ def draw_accuracy(axes: Axes, results: list[Result], names: dict[str, str]) -> N
     axes.yaxis.set_major_locator(FixedLocator(ticks))
     axes.yaxis.set_major_formatter(lambda error, _: f"{100 - error:g}")
     axes.yaxis.set_minor_locator(NullLocator())
-    axes.set_xlim(1, len(epochs))
+    axes.set_xlim(1, max(2, len(epochs)))
     axes.set_title("Test accuracy after every epoch")
     axes.set_xlabel("epoch")
     axes.set_ylabel("accuracy, % (logarithmic in the error)")
