@@ -34,11 +34,13 @@ typedef struct graft_resnet_options {
   int64_t channels;
   int64_t height;
   int64_t width;
-  /** Filters of the first stage; the later ones have 2 and 4 times as many. Default 16. */
+  /**
+   * Filters of the first stage, 1 to 4096; the later ones have 2 and 4 times as many. Default 16.
+   */
   int64_t base_filters;
   /** Default GRAFT_SHORTCUT_A. */
   graft_shortcut shortcut;
-  /** Slope of the rectifier below 0: 0 (default) is ReLU; >= 0, finite. */
+  /** Slope of the rectifier below 0: 0 (default) is ReLU; 0 to 1. */
   double negative_slope;
   /** Decides the initial weights (He normal, fan out, for convolutions). Default 0. */
   uint64_t seed;

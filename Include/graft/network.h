@@ -36,13 +36,13 @@ typedef struct graft_convolution_options {
   size_t struct_size;
   /** Number of filters (output channels), a multiple of groups. No default. */
   int64_t filters;
-  /** Kernel, >= 1. Default 3 x 3. */
+  /** Kernel, 1 to 31. Default 3 x 3. */
   int64_t kernel_height, kernel_width;
-  /** >= 1. Default 1. */
+  /** 1 to 1024. Default 1. */
   int64_t stride_height, stride_width;
-  /** Zeros added on both sides, >= 0. Default 0. */
+  /** Zeros added on both sides, 0 to 1024. Default 0. */
   int64_t padding_height, padding_width;
-  /** >= 1. Default 1. */
+  /** 1 to 1024. Default 1. */
   int64_t dilation_height, dilation_width;
   /** Divides the input's channels. Default 1; as many as channels is a depthwise convolution. */
   int64_t groups;
@@ -65,13 +65,15 @@ graft_status graft_network_convolution(graft_network *network, const char *name,
 
 /**
  * Batch norm over the channels: in training the batch's statistics, in evaluation the running
- * ones. @param epsilon > 0 (PyTorch: 1e-5). @param momentum of the running statistics, 0 to 1
- * (PyTorch: 0.1).
+ * ones.
+ *
+ * @param epsilon above 0, up to 1 (PyTorch: 1e-5).
+ * @param momentum of the running statistics, 0 to 1 (PyTorch: 0.1).
  */
 graft_status graft_network_batch_norm(graft_network *network, const char *name, graft_value input,
                                       double epsilon, double momentum, graft_value *output);
 
-/** ReLU where negative_slope is 0, else leaky ReLU; has no tensors and so no name. */
+/** ReLU where negative_slope is 0, else leaky ReLU (0 to 1); has no tensors and so no name. */
 graft_status graft_network_relu(graft_network *network, graft_value input, double negative_slope,
                                 graft_value *output);
 

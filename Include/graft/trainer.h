@@ -215,8 +215,9 @@ graft_status graft_trainer_save(const graft_trainer *trainer, const char *direct
 
 /**
  * Loads what graft_trainer_save wrote into a trainer that was made with the same options, the
- * same networks and the same data. The weights of its networks are replaced. On an error nothing
- * has changed. GRAFT_SHAPE_MISMATCH names what differs.
+ * same networks and the same data; threads, where and when to save and, unless the schedule is a
+ * cosine, the number of epochs may differ. The weights of its networks are replaced. On an error
+ * nothing has changed. GRAFT_SHAPE_MISMATCH names what differs.
  */
 graft_status graft_trainer_load(graft_trainer *trainer, const char *directory);
 

@@ -150,6 +150,18 @@ def test_saved_on_the_way(tmp_path, unbroken) -> None:
         assert_same(other, unbroken)
 
 
+def test_a_run_can_be_made_longer_and_take_other_threads(tmp_path) -> None:
+    short, long = (trainer(epochs=epochs, schedule="constant") for epochs in (2, 4))
+    short.run()
+    short.save(tmp_path / "run")
+    long.run()
+    other = trainer(epochs=4, schedule="constant", threads=2, directory=tmp_path / "other",
+                    save_every=1)
+    other.load(tmp_path / "run")
+    other.run()
+    assert_same(other, long)
+
+
 def test_a_checkpoint_of_another_run_is_refused(tmp_path) -> None:
     run = trainer()
     run.run(lambda progress: None)
