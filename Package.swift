@@ -6,6 +6,17 @@
 // to the same bits.
 import PackageDescription
 
+// @implementation holds every exported function against its C declaration. Swift before 6.3
+// (Debian's own package among them) has it as an experimental feature of the same meaning.
+#if compiler(>=6.3)
+  let heldAgainstC: [SwiftSetting] = []
+#else
+  let heldAgainstC: [SwiftSetting] = [
+    .enableExperimentalFeature("CImplementation"),
+    .unsafeFlags(["-import-objc-header", "\(Context.packageDirectory)/Include/graft.h"]),
+  ]
+#endif
+
 let package = Package(
   name: "Graft",
   products: [
@@ -36,7 +47,8 @@ let package = Package(
       dependencies: [
         "CGraft", "GraftTraining", "GraftNetworks", "Grafting", "GraftSupport", "GraftKernels",
       ],
-      exclude: ["exports.map"]),
+      exclude: ["exports.map"],
+      swiftSettings: heldAgainstC),
     .testTarget(
       name: "GraftTests",
       dependencies: ["Graft", "GraftTraining", "GraftNetworks", "Grafting", "GraftSupport"]),
