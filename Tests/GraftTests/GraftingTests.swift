@@ -149,7 +149,8 @@ import Testing
       student: student, teachers: [teacher], labels: [0], temperature: 1)
     let divergence = 0.25 * log(0.25 / 0.5) + 0.75 * log(0.75 / 0.5)
     #expect(abs(loss - (log(2) + divergence)) < 1e-6)
-    #expect(zip(gradient.values, [-0.5 + 0.25, 0.5 - 0.25]).allSatisfy { abs($0 - $1) < 1e-6 })
+    let expected: [Float] = [-0.5 + 0.25, 0.5 - 0.25]
+    #expect(zip(gradient.values, expected).allSatisfy { abs($0 - $1) < 1e-6 })
     #expect(throws: GraftError.self) {
       try distillationLoss(student: student, teachers: [], labels: [2])
     }

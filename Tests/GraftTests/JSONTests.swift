@@ -44,7 +44,7 @@ private func parse(_ bytes: [UInt8], limit: Int = 1000) throws -> JSON {
 
   @Test func numbersReadBackAsTheSameBits() throws {
     var stream = RandomStream(seed: 5, purpose: .noise)
-    var values = [0.0, -0.0, 0.1, 1 / 3, .leastNormalMagnitude]
+    var values: [Double] = [0, -0.0, 0.1, 1 / 3, .leastNormalMagnitude]
     values += [.leastNonzeroMagnitude, .greatestFiniteMagnitude]
     while values.count < 2000 {
       let bits = UInt64(stream.next()) << 32 | UInt64(stream.next())
