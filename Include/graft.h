@@ -23,6 +23,7 @@
 #include "graft/grafting.h"
 #include "graft/information.h"
 #include "graft/network.h"
+#include "graft/operations.h"
 #include "graft/status.h"
 #include "graft/tensor.h"
 #include "graft/trainer.h"

@@ -66,20 +66,32 @@ public func graft_network_forward(
     guard mode == GRAFT_EVALUATION || mode == GRAFT_TRAINING else {
       throw GraftError(.invalidArgument, "mode is \(mode.rawValue); it must be a graft_mode")
     }
-    let (shape, outputShape) = (network.inputShape, try network.outputShape)
-    let given = try images(input, "images", of: shape)
-    let count = given.view.shape[0]
-    let wanted = try images(output, "output", of: outputShape, count: count)
-    let place = try network.begin(images: count, training: mode == GRAFT_TRAINING)
-    let threads = Int32(clamping: network.threads)
-    gk_gather_images(
-      threads, given.view.floats, given.strides, place, Int64(count), Int64(shape.height),
-      Int64(shape.width), Int64(shape.channels))
-    let result = try network.run()
-    gk_scatter_images(
-      threads, result, wanted.view.floats, wanted.strides, Int64(count),
-      Int64(outputShape.height), Int64(outputShape.width), Int64(outputShape.channels))
+    try pass(network, input, output, of: try network.outputShape) { (count) throws(GraftError) in
+      try network.begin(images: count, training: mode == GRAFT_TRAINING)
+    }
   }
+}
+
+/// Runs the pass that `begin` prepares for a number of images: from the caller's images to the
+/// caller's output, whose shape for one image is `outputShape`.
+func pass(
+  _ network: Network, _ input: UnsafePointer<graft_tensor>?,
+  _ output: UnsafePointer<graft_tensor>?, of outputShape: ImageShape,
+  begin: (Int) throws(GraftError) -> UnsafeMutablePointer<Float>
+) throws(GraftError) {
+  let shape = network.inputShape
+  let given = try images(input, "images", of: shape)
+  let count = given.view.shape[0]
+  let wanted = try images(output, "output", of: outputShape, count: count)
+  let place = try begin(count)
+  let threads = Int32(clamping: network.threads)
+  gk_gather_images(
+    threads, given.view.floats, given.strides, place, Int64(count), Int64(shape.height),
+    Int64(shape.width), Int64(shape.channels))
+  let result = try network.run()
+  gk_scatter_images(
+    threads, result, wanted.view.floats, wanted.strides, Int64(count),
+    Int64(outputShape.height), Int64(outputShape.width), Int64(outputShape.channels))
 }
 
 @implementation @_cdecl("graft_network_backward")

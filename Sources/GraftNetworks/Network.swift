@@ -12,6 +12,10 @@ public final class Network {
 
   private let graph: Graph
   private var program: Program?
+  /// The value that the network puts out, and the program that computes it.
+  private var outputNode: Graph.Index?
+  /// The last program made for another value.
+  private var features: (value: Output, program: Program)?
   private let workspace = Workspace()
   /// The last training pass, until it has been run backward.
   private var open: Pass?
@@ -91,6 +95,7 @@ public final class Network {
     }
     _ = try graph.shape(output.index, "output")
     program = try Lowering.program(of: graph, output: output.index)
+    outputNode = output.index
     Initialisation.draw(graph.tensors, seed: seed)
   }
 
@@ -102,9 +107,42 @@ public final class Network {
     return program
   }
 
-  /// The shape of a value under construction.
+  /// The shape of a value.
   public func shape(of value: Output) throws(GraftError) -> ImageShape {
-    try graph.shape(value.index)
+    try graph.shape(value.index, "value")
+  }
+
+  /// Names a value that has no name yet; layers' values have their layers'.
+  public func label(_ value: Output, _ name: String) throws(GraftError) {
+    try graph.label(value.index, name)
+    if let old = memories.removeValue(forKey: value.index) { unnamed.append(old) }
+  }
+
+  /// Operations as they were described to C: what was given out stays valid.
+  private var memories: [Int: OperationMemory] = [:]
+  private var unnamed: [OperationMemory] = []
+
+  /// An operation's name and inputs as C sees them; they live as long as the network.
+  public func memory(of operation: Int) throws(GraftError) -> OperationMemory {
+    if let made = memories[operation] { return made }
+    let memory = try OperationMemory(graph.nodes[operation])
+    memories[operation] = memory
+    return memory
+  }
+
+  /// The value of a layer's name or a label.
+  public func value(named name: String) throws(GraftError) -> Output {
+    guard let index = graph.names[name] else {
+      throw GraftError(.invalidArgument, "name is '\(name)', and no layer or value is called that")
+    }
+    return Output(index: index)
+  }
+
+  /// The value that a finished network puts out.
+  public func output() throws(GraftError) -> Output {
+    _ = try finished()
+    guard let outputNode else { throw GraftError(.internal, "a finished network has no output") }
+    return Output(index: outputNode)
   }
 
   public var inputShape: ImageShape { graph.nodes[0].shape }
@@ -157,8 +195,28 @@ public final class Network {
   /// Reserves memory for a pass over `images` images and gives the place, N x H x W x C, where the
   /// caller writes them before `run`.
   public func begin(images: Int, training: Bool) throws(GraftError) -> UnsafeMutablePointer<Float> {
-    let program = try finished()
+    try begin(try finished(), images: images, training: training)
+  }
+
+  /// The same for a pass in evaluation that ends at `value` instead of the network's output.
+  public func begin(images: Int, features value: Output) throws(GraftError)
+    -> UnsafeMutablePointer<Float>
+  {
+    let whole = try finished()
+    _ = try shape(of: value)
+    if value.index == outputNode { return try begin(whole, images: images, training: false) }
+    if features?.value != value {
+      features = nil
+      features = (value, try Lowering.program(of: graph, output: value.index))
+    }
+    return try begin(features?.program ?? whole, images: images, training: false)
+  }
+
+  private func begin(_ program: Program, images: Int, training: Bool) throws(GraftError)
+    -> UnsafeMutablePointer<Float>
+  {
     open = nil
+    begun = nil
     guard (1...Network.largestBatch).contains(images) else {
       throw GraftError(
         .invalidArgument, "images: a batch of \(images); allowed are 1 to \(Network.largestBatch)")
@@ -168,19 +226,18 @@ public final class Network {
       workspace: workspace)
     try program.input.storage.reserve(images: images)
     for operation in program.operations { try operation.reserve(pass) }
-    begun = pass
+    begun = (program, pass)
     return program.input.storage.pointer
   }
 
   /// A pass whose memory is reserved, waiting for its images.
-  private var begun: Pass?
+  private var begun: (program: Program, pass: Pass)?
 
   /// Runs the pass that `begin` has prepared and gives its output, N x H x W x C, valid until the
   /// next pass.
   @discardableResult
   public func run() throws(GraftError) -> UnsafePointer<Float> {
-    let program = try finished()
-    guard let pass = begun else {
+    guard let (program, pass) = begun else {
       throw GraftError(.invalidState, "a pass has to be begun before it is run")
     }
     begun = nil

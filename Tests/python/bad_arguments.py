@@ -147,7 +147,7 @@ def child(name: str) -> None:
         if kinds[-1] is not c.POINTER(c.c_void_p):
             return
         made = ("report" if name in ("graft_apply", "graft_trainer_graft_report")
-                else name.split("_")[1])
+                else "plan" if name == "graft_network_plan" else name.split("_")[1])
         destroy = getattr(library, f"graft_{made}_destroy")
         destroy.argtypes, destroy.restype = [c.c_void_p], None
         destroy(c.cast(out, c.POINTER(c.c_void_p))[0])

@@ -166,8 +166,9 @@ class WideBlock(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = F.relu(self.bn1(x))
-        identity = x if self.convShortcut is None else self.convShortcut(y)
-        return self.conv2(F.relu(self.bn2(self.conv1(y)))) + identity
+        branch = self.conv2(F.relu(self.bn2(self.conv1(y))))
+        # As in the published code the shortcut's convolution runs last.
+        return branch + (x if self.convShortcut is None else self.convShortcut(y))
 
 
 class WideResNet(nn.Module):

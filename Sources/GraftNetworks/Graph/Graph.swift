@@ -5,7 +5,8 @@ import GraftSupport
 final class Graph {
   private(set) var nodes: [Node] = []
   private(set) var tensors: [NetworkTensor] = []
-  private var names: Set<String> = []
+  /// Whose node is called what.
+  private(set) var names: [String: Index] = [:]
 
   /// A node's number.
   typealias Index = Int
@@ -17,7 +18,7 @@ final class Graph {
         "input \(input): every dimension must be 1 to \(ImageShape.largestDimension), "
           + "all together at most \(ImageShape.largestCount)")
     }
-    nodes.append(Node(layer: .input, inputs: [], shape: input))
+    nodes.append(Node(layer: .input, inputs: [], shape: input, tensors: 0..<0))
   }
 
   func shape(_ value: Index, _ argument: String = "input") throws(GraftError) -> ImageShape {
@@ -174,10 +175,24 @@ final class Graph {
     _ layer: Layer, _ inputs: [Index], _ shape: ImageShape, _ name: String? = nil,
     _ owned: [NetworkTensor?] = []
   ) -> Index {
-    nodes.append(Node(layer: layer, inputs: inputs, shape: shape))
-    if let name { names.insert(name) }
+    let first = tensors.count
     tensors += owned.compactMap { $0 }
+    nodes.append(
+      Node(
+        layer: layer, inputs: inputs, shape: shape, name: name, tensors: first..<tensors.count))
+    if let name { names[name] = nodes.count - 1 }
     return nodes.count - 1
+  }
+
+  /// Names a value that has no name yet.
+  func label(_ value: Index, _ name: String) throws(GraftError) {
+    _ = try shape(value, "value")
+    try check(name: name)
+    if let own = nodes[value].name {
+      throw GraftError(.invalidArgument, "value \(value) has a name already, '\(own)'")
+    }
+    nodes[value].name = name
+    names[name] = value
   }
 
   private func check(_ value: Int, _ name: String, _ range: ClosedRange<Int>) throws(GraftError) {
@@ -195,8 +210,8 @@ final class Graph {
       throw GraftError(
         .invalidArgument, "name must have 1 to 512 bytes and no control characters")
     }
-    guard !names.contains(name) else {
-      throw GraftError(.invalidArgument, "name '\(name)' is taken: a layer's name must be unique")
+    guard names[name] == nil else {
+      throw GraftError(.invalidArgument, "name '\(name)' is taken: layers' and values' names must be unique")
     }
   }
 

@@ -77,4 +77,8 @@ struct Node {
   let layer: Layer
   let inputs: [Int]
   let shape: ImageShape
+  /// The layer's, or what a caller has called its value.
+  var name: String?
+  /// Which of the network's tensors it owns.
+  let tensors: Range<Int>
 }

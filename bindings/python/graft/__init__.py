@@ -35,6 +35,7 @@ from ._method import (
     is_due,
 )
 from ._network import Network, SGD, Value
+from ._operations import Operation
 from ._plan import Plan
 from ._progress import Progress, ProgressBar
 from ._report import Report
@@ -44,9 +45,9 @@ from ._version import __version__
 __all__ = [
     "CancelledError", "Dataset", "Distillation", "EpochRecord", "Evaluation", "FileError",
     "FormatError", "GraftError", "Grafting", "History", "InternalError", "InvalidArgumentError",
-    "InvalidStateError", "Network", "NotFiniteError", "OutOfMemoryError", "Plan", "Progress",
-    "ProgressBar", "Report", "SGD", "ShapeMismatchError", "Trainer", "UnsupportedError", "Value",
-    "__version__", "blend", "coefficient", "distillation_loss", "entropy", "evaluate",
+    "InvalidStateError", "Network", "NotFiniteError", "Operation", "OutOfMemoryError", "Plan",
+    "Progress", "ProgressBar", "Report", "SGD", "ShapeMismatchError", "Trainer", "UnsupportedError",
+    "Value", "__version__", "blend", "coefficient", "distillation_loss", "entropy", "evaluate",
     "filter_entropies", "filter_norms", "graft", "histogram", "instructions", "invalid_filters",
     "is_due", "mobilenet_v2", "resnet", "vgg", "wide_resnet",
 ]

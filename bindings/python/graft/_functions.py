@@ -115,6 +115,16 @@ FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "graft_network_output_shape": (_status, [_handle, _integers]),
     "graft_network_forward": (_status, [_handle, c_uint32, _tensor, _tensor]),
     "graft_network_backward": (_status, [_handle, _tensor, _tensor]),
+    # operations.h
+    "graft_network_operation_count": (c_size_t, [_handle]),
+    "graft_network_operation": (_status, [_handle, c_size_t, POINTER(s.Operation)]),
+    "graft_network_output": (_status, [_handle, _value_out]),
+    "graft_network_label": (_status, [_handle, _value, c_char_p]),
+    "graft_network_find": (_status, [_handle, c_char_p, _value_out]),
+    "graft_network_penultimate": (_status, [_handle, _value_out]),
+    "graft_network_features": (_status, [_handle, _value, _tensor, _tensor]),
+    "graft_network_plan": (_status, [_handle, _handle_out]),
+    # network.h: optimiser
     "graft_sgd_options_init": _init(s.SgdOptions),
     "graft_sgd_create": (_status, [_handle, POINTER(s.SgdOptions), _handle_out]),
     "graft_sgd_destroy": (None, [_handle]),

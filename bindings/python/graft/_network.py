@@ -13,8 +13,10 @@ from . import _arrays, _checks
 from ._errors import InvalidArgumentError, InvalidStateError, ShapeMismatchError, check
 from ._handles import Handle
 from ._library import defaults, lib
-from ._structures import ConvolutionOptions, Mode, Pooling, SgdOptions
-from ._structures import Tensor
+from ._operations import Operation, operations
+from ._plan import Plan
+from ._structures import ConvolutionOptions, Mode, Pooling, SgdOptions, Tensor
+from ._structures import Operation as OperationStruct
 
 __all__ = ["Network", "SGD", "Value"]
 
@@ -169,6 +171,43 @@ class Network:
         check(getattr(lib, f"graft_network_{kind}")(self, *arguments, byref(output)))
         return Value(self, output.value)
 
+    # ---- structure -------------------------------------------------------------------------------
+
+    def label(self, value: Value, name: str) -> Value:
+        """Name a value that has no name yet (a join, say), to be found again; returns it."""
+        check(lib.graft_network_label(self, self._index(value), _checks.text(name, "name")))
+        return value
+
+    def find(self, name: str) -> Value:
+        """The value of the layer, or with the label, of this name."""
+        return self._layer("find", _checks.text(name, "name"))
+
+    @property
+    def output(self) -> Value:
+        """What the network puts out."""
+        return self._layer("output")
+
+    @property
+    def penultimate(self) -> Value:
+        """What the network's last layer, a linear one, reads.
+
+        Raises
+        ------
+        UnsupportedError
+            Where the network does not end in a linear layer.
+        """
+        return self._layer("penultimate")
+
+    def operations(self) -> list[Operation]:
+        """All operations in the order in which they were added; operation i puts out value i."""
+        self.state_dict()
+        return operations(self, self._names)
+
+    def plan(self) -> Plan:
+        """The plan of a graft of such networks, read off the structure: a trainer uses it."""
+        self.state_dict()
+        return Plan._made(self._names, "graft_network_plan", self)
+
     def _index(self, value: Value) -> int:
         if not isinstance(value, Value):
             raise InvalidArgumentError(
@@ -294,16 +333,45 @@ class Network:
             N x classes, or N x C x H x W where the output has a height and width.
         """
         seen = _arrays.describe(images, "images")
-        count = seen.array.shape[:1]
-        channels, height, width = self.output_shape
-        shape = (channels,) if height == width == 1 else (channels, height, width)
-        output = np.empty(count + shape, np.float32)
+        output = self._room(seen, self.output_shape)
         mode = Mode.TRAINING if training else Mode.EVALUATION
         check(lib.graft_network_forward(
             self, mode, seen.pointer, _arrays.describe(output, "output").pointer))
         if training:
             self._image_shape = seen.array.shape
         return output
+
+    def features(self, images: Any, value: Value | None = None) -> np.ndarray:
+        """What is at a place within the network, in evaluation.
+
+        Parameters
+        ----------
+        images
+            N x C x H x W, float32, any strides, any kind of array; not copied.
+        value
+            The place: what a layer returned, or `find` gives; by default `penultimate`, the
+            features that the last, linear layer reads.
+
+        Returns
+        -------
+        numpy.ndarray
+            N x channels, or N x C x H x W where the value has a height and width.
+        """
+        seen = _arrays.describe(images, "images")
+        index = self._index(self.penultimate if value is None else value)
+        told = OperationStruct()
+        check(lib.graft_network_operation(self, index, byref(told)))
+        output = self._room(seen, (told.channels, told.height, told.width))
+        check(lib.graft_network_features(
+            self, index, seen.pointer, _arrays.describe(output, "output").pointer))
+        return output
+
+    @staticmethod
+    def _room(images: Any, shape: tuple[int, int, int]) -> np.ndarray:
+        """An array for values of this shape, one for each image."""
+        channels, height, width = shape
+        single = (channels,) if height == width == 1 else shape
+        return np.empty(images.array.shape[:1] + single, np.float32)
 
     def backward(self, gradient: Any, input_gradient: bool = False) -> np.ndarray | None:
         """Run the network backward, once after each forward pass in training.

@@ -77,6 +77,16 @@ class Plan:
         check(lib.graft_plan_create(
             described.pointer, ctypes.sizeof(s.Tensor), len(described), byref(self._handle)))
 
+    @classmethod
+    def _made(cls, names: list[str], create: str, *arguments: Any) -> Plan:
+        """The plan that a function of the library makes for tensors of these names."""
+        plan = cls.__new__(cls)
+        plan._handle = ctypes.c_void_p()
+        plan._names = list(names)
+        plan._index = {name: index for index, name in enumerate(names)}
+        check(getattr(lib, create)(*arguments, byref(plan._handle)))
+        return plan
+
     def __del__(self) -> None:
         handle = getattr(self, "_handle", None)
         if handle is not None and lib is not None:  # None as the interpreter ends

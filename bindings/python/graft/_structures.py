@@ -100,6 +100,22 @@ class Pooling(IntEnum):
     AVERAGE = 1
 
 
+class OperationKind(IntEnum):
+    """graft_operation_kind: what an operation of a network does."""
+
+    INPUT = 0
+    CONVOLUTION = 1
+    BATCH_NORM = 2
+    RELU = 3
+    SUM = 4
+    SHORTCUT = 5
+    POOL = 6
+    GLOBAL_POOL = 7
+    LINEAR = 8
+    CONCATENATION = 9
+    DROPOUT = 10
+
+
 class Mode(IntEnum):
     """graft_mode: which statistics batch norm uses."""
 
@@ -337,6 +353,39 @@ class ConvolutionOptions(Sized):
     ]
 
 
+class Operation(Sized):
+    """graft_operation"""
+
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("kind", c_uint32),
+        ("name", c_char_p),
+        ("inputs", POINTER(c_int32)),
+        ("input_count", c_size_t),
+        ("channels", c_int64),
+        ("height", c_int64),
+        ("width", c_int64),
+        ("first_tensor", c_size_t),
+        ("tensor_count", c_size_t),
+        ("kernel_height", c_int64),
+        ("kernel_width", c_int64),
+        ("stride_height", c_int64),
+        ("stride_width", c_int64),
+        ("padding_height", c_int64),
+        ("padding_width", c_int64),
+        ("dilation_height", c_int64),
+        ("dilation_width", c_int64),
+        ("groups", c_int64),
+        ("pooling", c_uint32),
+        ("first_channel", c_int64),
+        ("epsilon", c_double),
+        ("momentum", c_double),
+        ("negative_slope", c_double),
+        ("ceiling", c_double),
+        ("probability", c_double),
+    ]
+
+
 class SgdOptions(Sized):
     """graft_sgd_options"""
 
@@ -436,6 +485,7 @@ STRUCTS: dict[str, type[Sized]] = {
     "graft_vgg_options": VggOptions,
     "graft_wide_resnet_options": WideResnetOptions,
     "graft_convolution_options": ConvolutionOptions,
+    "graft_operation": Operation,
     "graft_sgd_options": SgdOptions,
     "graft_trainer_options": TrainerOptions,
     "graft_member_options": MemberOptions,
@@ -453,6 +503,7 @@ ENUMERATIONS: dict[str, tuple[type[IntEnum], str]] = {
     "graft_weighting": (Weighting, "GRAFT_WEIGHTING_"),
     "graft_shortcut": (Shortcut, "GRAFT_SHORTCUT_"),
     "graft_pooling": (Pooling, "GRAFT_POOLING_"),
+    "graft_operation_kind": (OperationKind, "GRAFT_OPERATION_"),
     "graft_mode": (Mode, "GRAFT_"),
     "graft_schedule": (Schedule, "GRAFT_SCHEDULE_"),
     "graft_teaching": (Teaching, "GRAFT_TEACHING_"),
