@@ -5,6 +5,8 @@ train yourself, in place, one line an epoch; `Network` and `Trainer` are an engi
 those who have none.
 """
 
+from typing import TYPE_CHECKING as _TYPE_CHECKING, Any as _Any
+
 from ._architectures import mobilenet_v2, resnet, vgg, wide_resnet
 from ._data import Dataset
 from ._errors import (
@@ -42,6 +44,9 @@ from ._report import Report
 from ._trainer import Distillation, Evaluation, Grafting, Trainer, evaluate
 from ._version import __version__
 
+if _TYPE_CHECKING:
+    from ._record import EpochTable, Recorder, Recording, TensorBoard
+
 __all__ = [
     "CancelledError", "Dataset", "Distillation", "EpochRecord", "Evaluation", "FileError",
     "FormatError", "GraftError", "Grafting", "History", "InternalError", "InvalidArgumentError",
@@ -51,3 +56,21 @@ __all__ = [
     "filter_entropies", "filter_norms", "graft", "histogram", "instructions", "invalid_filters",
     "is_due", "mobilenet_v2", "resnet", "vgg", "wide_resnet",
 ]
+
+#: Imported when first asked for: `import graft` stays quick.
+_LATER = {"EpochTable": "_record", "Recorder": "_record", "Recording": "_record",
+          "TensorBoard": "_record"}
+__all__ += list(_LATER)
+
+
+def __getattr__(name: str) -> _Any:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    globals()[name] = getattr(import_module(f".{_LATER[name]}", __name__), name)
+    return globals()[name]
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LATER})

@@ -15,10 +15,23 @@ import signal
 import threading
 from collections.abc import Callable
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import _structures
 from ._progress import Progress
+
+if TYPE_CHECKING:
+    from ._trainer import Trainer
+
+
+class TrainerCallback:
+    """A callback that `Trainer.run` tells which trainer calls it."""
+
+    def begin(self, trainer: Trainer) -> None:
+        """Called before the first batch of every run."""
+
+    def __call__(self, progress: Progress) -> object:
+        """As any callback: returning False stops the run."""
 
 
 class Signals:

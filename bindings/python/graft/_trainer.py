@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Callable, Sequence
 from ctypes import byref, c_double
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import _arrays, _checks, _method, _structures
-from ._callback import Relay, Signals
+from ._callback import Relay, Signals, TrainerCallback
 from ._data import Dataset
 from ._errors import InvalidArgumentError, check
 from ._handles import Handle
@@ -21,6 +22,8 @@ from ._structures import Moment, Schedule, Teaching
 
 if TYPE_CHECKING:
     from ._report import Report
+
+Callback = Callable[[Progress], object]
 
 __all__ = ["Distillation", "EpochRecord", "Evaluation", "Grafting", "History", "Progress",
            "ProgressBar", "Trainer", "evaluate"]
@@ -208,6 +211,17 @@ class Trainer:
             check(lib.graft_trainer_add(self, network, byref(member)))
         for teacher in self._teachers:
             check(lib.graft_trainer_add_teacher(self, teacher))
+        self._settings: dict[str, Any] = {
+            "epochs": epochs, "batch_size": batch_size,
+            "learning_rate": [float(rate) for rate in rates], "seeds": [int(one) for one in seeds],
+            "momentum": momentum, "weight_decay": weight_decay, "nesterov": bool(nesterov),
+            "schedule": schedule, "step_epochs": step_epochs, "step_factor": step_factor,
+            "warmup_epochs": warmup_epochs, "crop_padding": crop_padding, "flip": bool(flip),
+            "grafting": None if grafting is None else asdict(grafting), "teaching": teaching,
+            "teachers": len(self._teachers),
+            "distillation": asdict(distillation or Distillation()), "evaluate": evaluate,
+            "threads": threads,
+            "training_images": _described(train), "test_images": test and _described(test)}
 
     @property
     def _as_parameter_(self) -> Any:
@@ -224,12 +238,17 @@ class Trainer:
         return list(self._teachers)
 
     @property
+    def settings(self) -> dict[str, Any]:
+        """What this trainer was told, as text, numbers, lists and dicts."""
+        return copy.deepcopy(self._settings)
+
+    @property
     def epochs_done(self) -> int:
         """Number of whole epochs done."""
         return lib.graft_trainer_epochs_done(self)
 
     def run(
-        self, callback: Callable[[Progress], object] | None = None, progress: bool = False
+        self, callback: Callback | Sequence[Callback] | None = None, progress: bool = False
     ) -> History:
         """Train until all epochs are done.
 
@@ -241,6 +260,7 @@ class Trainer:
         callback
             Called after every batch, part of an evaluation, graft and epoch; returning False
             stops. It may read weights, history and reports, and save; it may not run the trainer.
+            A `graft.Recorder` is one. Several may be given as a list.
         progress
             Whether to show progress on standard error.
 
@@ -252,8 +272,12 @@ class Trainer:
             If a loss becomes NaN or infinite; the message names network, epoch and batch.
         """
         bar = ProgressBar() if progress else None
-        callbacks = [one for one in (bar, callback) if one is not None]
+        callbacks: list[Callback] = [] if bar is None else [bar]
+        callbacks += [callback] if callable(callback) else callback or []
         try:
+            for one in callbacks:
+                if isinstance(one, TrainerCallback):
+                    one.begin(self)
             with Signals() as signals:
                 relay = Relay(callbacks, signals)
                 status = lib.graft_trainer_run(self, relay.function, None)
@@ -269,16 +293,20 @@ class Trainer:
     @property
     def history(self) -> History:
         """The records of all epochs done."""
-        records = []
+        return History([
+            self.record(epoch, network) for epoch in range(1, self.epochs_done + 1)
+            for network in range(len(self._networks))])
+
+    def record(self, epoch: int, network: int = 0) -> EpochRecord:
+        """One network's record of an epoch that is done, counted from 1."""
         told = _structures.EpochRecord()
-        for epoch in range(1, self.epochs_done + 1):
-            for network in range(len(self._networks)):
-                check(lib.graft_trainer_record(self, epoch, network, byref(told)))
-                records.append(EpochRecord(
-                    told.epoch, network, told.learning_rate, told.train_loss, told.train_accuracy,
-                    told.test_loss, told.test_accuracy, Moment(told.evaluated).name.lower(),
-                    bool(told.grafted), told.seconds))
-        return History(records)
+        check(lib.graft_trainer_record(
+            self, _checks.integer(epoch, "epoch"), _checks.integer(network, "network"),
+            byref(told)))
+        return EpochRecord(
+            told.epoch, network, told.learning_rate, told.train_loss, told.train_accuracy,
+            told.test_loss, told.test_accuracy, Moment(told.evaluated).name.lower(),
+            bool(told.grafted), told.seconds)
 
     def graft_report(self, epoch: int) -> Report:
         """What the graft after `epoch` did, layer by layer and network by network.
@@ -320,6 +348,11 @@ def evaluate(network: Network, dataset: Dataset, batch_size: int = 256) -> Evalu
         _checks.instance(dataset, Dataset, "dataset")._handle,
         _checks.integer(batch_size, "batch_size"), byref(loss), byref(accuracy)))
     return Evaluation(loss.value, accuracy.value)
+
+
+def _described(dataset: Dataset) -> str:
+    return (f"{dataset.count} of {dataset.channels} x {dataset.height} x {dataset.width}, "
+            f"{dataset.classes} classes")
 
 
 def _each(value: Any, count: int, name: str) -> list[Any]:

@@ -13,7 +13,8 @@ from .._errors import (
     FileError, InvalidArgumentError, ShapeMismatchError, UnsupportedError)
 from .._plan import Plan
 from .._report import Report
-from ._files import Weights, read, write_all
+from .._write import write_all
+from ._files import Weights, read
 from ._order import in_order
 from ._safetensors import Bfloat16Bits
 from ._text import printable, table

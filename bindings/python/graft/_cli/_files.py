@@ -1,11 +1,8 @@
-"""Files of weights: read with every length checked, written beside and renamed."""
+"""Files of weights, read with every length checked."""
 
 from __future__ import annotations
 
-import os
-import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -68,40 +65,3 @@ def content(path: Path) -> bytearray:
         if isinstance(error, FileError):
             raise
         raise FileError(f"{path} cannot be read: {error.strerror or error}") from error
-
-
-def write_all(targets: Sequence[tuple[Path, Callable[[BinaryIO], None]]]) -> None:
-    """Write files that appear whole: all are written beside their places first, then renamed.
-
-    Raises
-    ------
-    FileError
-        Before the first rename nothing has changed.
-    """
-    written: list[tuple[str, Path]] = []
-    try:
-        for path, write in targets:
-            handle, name = tempfile.mkstemp(prefix=f".{path.name[:100]}.", dir=path.parent)
-            written.append((name, path))
-            with os.fdopen(handle, "wb") as file:
-                write(file)
-                file.flush()
-                os.fsync(file.fileno())
-            mask = os.umask(0)
-            os.umask(mask)
-            os.chmod(name, 0o666 & ~mask)
-        while written:
-            os.replace(*written[0])
-            written.pop(0)
-        for folder in {path.parent for path, _ in targets}:
-            descriptor = os.open(folder, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-    except OSError as error:
-        raise FileError(f"{error.filename2 or targets[0][0]} cannot be written: "
-                        f"{error.strerror or error}") from error
-    finally:
-        for name, _ in written:
-            Path(name).unlink(missing_ok=True)

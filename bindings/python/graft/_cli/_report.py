@@ -16,7 +16,8 @@ import numpy as np
 
 from .. import _method
 from .._errors import GraftError, InvalidArgumentError, UnsupportedError
-from ._files import read, write_all
+from .._write import write_all
+from ._files import read
 from ._safetensors import Bfloat16Bits
 from ._text import printable, table
 

@@ -18,5 +18,6 @@ from ._distillation import DistillationLoss, teach
 from ._grafter import Grafter
 from ._peers import PeerError
 from ._plan import Plan, plan
+from ._watch import Watch
 
-__all__ = ["DistillationLoss", "Grafter", "PeerError", "Plan", "plan", "teach"]
+__all__ = ["DistillationLoss", "Grafter", "PeerError", "Plan", "Watch", "plan", "teach"]

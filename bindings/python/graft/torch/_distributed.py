@@ -45,7 +45,7 @@ class Ring:
         if rank < 0:
             raise InvalidArgumentError("process_group: this process is no member of the group")
         self._group = group
-        self._rank = rank
+        self.rank = rank
         self._count = dist.get_world_size(group)
         self._backend = str(dist.get_backend(group))
         self._device = torch.device(
@@ -115,17 +115,17 @@ class Ring:
         for rank, theirs in enumerate(every):
             if theirs[:2] != fingerprint:
                 raise PeerError(
-                    f"rank {rank} has another structure, plan or settings than rank {self._rank}")
+                    f"rank {rank} has another structure, plan or settings than rank {self.rank}")
             if theirs[2:] != [steps, grafts]:
                 raise PeerError(
                     f"rank {rank} has counted {theirs[2]:.0f} steps and {theirs[3]:.0f} grafts, "
-                    f"and rank {self._rank} {steps} and {grafts}: load the same checkpoint")
+                    f"and rank {self.rank} {steps} and {grafts}: load the same checkpoint")
 
     def _measure(
         self, tasks: Sequence[Task], layers: Sequence[Task], network: Sequence[Tensor],
         settings: Settings,
     ) -> list[Measure]:
-        check_finite(tasks, network, f"rank {self._rank}")
+        check_finite(tasks, network, f"rank {self.rank}")
         return [
             settings.inform(network[task.entry.index], task.entry.filter_axis, True)
             for task in layers]
@@ -175,28 +175,28 @@ class Ring:
                     f"source is {settings.source!r}: between processes every network has one "
                     "source")
             sources.append(given[0][0])
-        receivers = [rank for rank, source in enumerate(sources) if source == self._rank]
+        receivers = [rank for rank, source in enumerate(sources) if source == self.rank]
         staged = self._device.type == "cpu"
         received: dict[int, Tensor] = {}
         for task in tasks:
             own = network[task.entry.index]
             received[task.entry.index] = torch.empty_like(
                 own, device="cpu" if staged else own.device, memory_format=torch.contiguous_format)
-        if sources[self._rank] == self._rank:
+        if sources[self.rank] == self.rank:
             for index, buffer in received.items():
                 buffer.copy_(network[index])
         with _peers():
             works = []
             for tag, task in enumerate(tasks):
                 index = task.entry.index
-                if sources[self._rank] != self._rank:
+                if sources[self.rank] != self.rank:
                     works.append(dist.P2POp(
-                        dist.irecv, received[index], self._global(sources[self._rank]),
+                        dist.irecv, received[index], self._global(sources[self.rank]),
                         self._group, tag))
                 own = network[index].contiguous()
                 own = own.cpu() if staged else own
                 for receiver in receivers:
-                    if receiver != self._rank:
+                    if receiver != self.rank:
                         works.append(dist.P2POp(
                             dist.isend, own, self._global(receiver), self._group, tag))
             for work in self._start(works):
@@ -224,7 +224,7 @@ class Ring:
         alphas: dict[int, list[float]], settings: Settings, grafts: int,
     ) -> None:
         """What this rank's network comes to, in the memory of what it received."""
-        me = self._rank
+        me = self.rank
         source = shares(settings.source, me, self._count, grafts)[0][0]
         for task in tasks:
             index = task.entry.index

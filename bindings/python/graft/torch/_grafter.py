@@ -5,14 +5,14 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from .. import _method, _plan
-from .._checks import integer
+from .._checks import instance, integer
 from .._errors import InvalidArgumentError, UnsupportedError
 from .._report import Report
 from ._networks import Networks
@@ -20,6 +20,9 @@ from ._operator import Settings, Task, graft_with_torch, tasks_of, warn_of_unmov
 from ._optimizers import Momentum
 from ._plan import Pattern, plan as make_plan
 from ._sources import Source, shares
+
+if TYPE_CHECKING:
+    from .._record import Recorder
 
 _BACKENDS = ("auto", "library", "torch")
 
@@ -65,6 +68,8 @@ class Grafter:
         docs/pytorch.md for what happens when a process dies.
     backend
         "auto", "library" or "torch".
+    recorder
+        A `graft.Recorder`, which measures the networks at every `step`.
     options
         Further arguments of `graft.graft`, such as `threshold` and `compatibility`.
 
@@ -98,6 +103,7 @@ class Grafter:
         example_inputs: Any = None,
         process_group: Any = None,
         backend: str = "auto",
+        recorder: Recorder | None = None,
         **options: Any,
     ) -> None:
         self._models = _checked_models(models, process_group is not None)
@@ -130,6 +136,11 @@ class Grafter:
                     "momentum is 'graft': between processes it can be kept or reset")
             self._settings.for_torch()
             self._group = Ring(process_group)
+        self._recorder = recorder
+        if recorder is not None:
+            from .._record import Recorder
+
+            instance(recorder, Recorder, "recorder").note(grafting=self._described())
 
     @property
     def plan(self) -> _plan.Plan:
@@ -159,14 +170,30 @@ class Grafter:
         Raises
         ------
         GraftError
-            Nothing has changed then, and the call does not count.
+            Nothing has changed then, and the call does not count. (An error of the recorder, such
+            as of a full disk, comes after the graft, which counts.)
         """
         report = None
         if _method.is_due(self._steps + 1, *self._period):
             report = self._graft(dry_run=False)
             self._grafts += 1
         self._steps += 1
+        if self._recorder is not None:
+            self._recorder._record(
+                self._models, self._steps, report, self._plan, {},
+                None if self._group is None else [self._group.rank])
         return report
+
+    def _described(self) -> dict[str, Any]:
+        """The choices, as text and numbers."""
+        one = self._settings
+        start, every, stop = self._period
+        return {
+            "source": one.source if isinstance(one.source, str) else list(one.source),
+            "weighting": one.weighting, "a": one.a, "c": one.c, "bins": one.bins,
+            "threshold": one.threshold, "compatibility": one.compatibility, "start": start,
+            "every": every, "stop": stop, "keep_zeros": self._keep_zeros,
+            "momentum": self._momentum.treatment, **one.others}
 
     def dry_run(self) -> Report:
         """What a graft would do now. Nothing is written or counted."""
