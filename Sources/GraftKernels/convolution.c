@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "tiles.h"
+#include "winograd_pack.h"
 
 /* An image's output gradient is copied as a whole where it takes no more floats than this. */
 #define WHOLE_LIMIT 65536
@@ -22,7 +23,7 @@ size_t gk_convolution_scratch_size(const gk_convolution *s) {
   int64_t span = gk_band(s) + (s->kernel_height - 1) * s->dilation_height;
   int64_t rows = job.whole ? job.halo_top + s->out_height + job.halo_bottom : span;
   int64_t x = gk_in_rows(s, gk_band(s)) * gk_in_width(s) * (s->channels / s->groups);
-  return (size_t)(gk_ceil_div(row * rows + x + 2 * GK_SLACK, 16) * 16);
+  return (size_t)(gk_ceil_div(gk_winograd_scratch(s) + row * rows + x + 2 * GK_SLACK, 16) * 16);
 }
 
 /* Each chunk's weight gradients and, behind them, its bias gradients. */
@@ -68,6 +69,10 @@ static void join_tile(void *context, int64_t tile, int worker) {
   int64_t group = tile / gk_ceil_div(padded, GK_PANEL);
   int64_t lane = tile % gk_ceil_div(padded, GK_PANEL) * GK_PANEL;
   int64_t width = gk_panel_width(lane, padded);
+  if (gk_is_winograd(s)) {
+    gk_winograd_unpack(s, lane, job->partial, chunks, stride, job->weights);
+    return;
+  }
   const float *from = job->partial + group * padded * channels * kernel + lane * channels * kernel;
   for (int64_t t = 0; t < kernel; ++t) {
     for (int64_t c = 0; c < channels; ++c, from += width) {

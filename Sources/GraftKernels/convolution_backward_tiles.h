@@ -1,38 +1,5 @@
 /* The convolution's backward loops, for vectors of LANES floats. Included by tiles_*.c after
- * convolution_tiles.h.
- *
- * The gradient of the weights turns the forward loop round: sums are a block of weights, the walk
- * is over pixels. */
-
-#define WEIGHT_MICRO(V, J)                                                                       \
-  static void weights_##V##_##J(const float *x, int64_t x_row, int64_t x_step, const float *d,   \
-                                int64_t d_row, int64_t d_step, int64_t rows, int64_t columns,    \
-                                float *to, int64_t width) {                                      \
-    vf sums[J][V];                                                                               \
-    UNROLL for (int j = 0; j < J; ++j) UNROLL for (int v = 0; v < V; ++v) sums[j][v] = splat(0); \
-    for (int64_t r = 0; r < rows; ++r) {                                                         \
-      const float *xs = x + r * x_row, *ds = d + r * d_row;                                      \
-      for (int64_t c = 0; c < columns; ++c, xs += x_step, ds += d_step) {                        \
-        vf g[V];                                                                                 \
-        UNROLL for (int v = 0; v < V; ++v) g[v] = load(ds + v * LANES);                          \
-        UNROLL for (int j = 0; j < J; ++j) {                                                     \
-          vf value = splat(xs[j]);                                                               \
-          UNROLL for (int v = 0; v < V; ++v) sums[j][v] += value * g[v];                         \
-        }                                                                                        \
-      }                                                                                          \
-    }                                                                                            \
-    UNROLL for (int j = 0; j < J; ++j) UNROLL for (int v = 0; v < V; ++v)                        \
-        store(to + j * width + v * LANES, load(to + j * width + v * LANES) + sums[j][v]);        \
-  }
-
-WEIGHT_MICRO(2, 4)
-WEIGHT_MICRO(2, 1)
-#if LANES == 16
-WEIGHT_MICRO(2, 12)
-WEIGHT_MICRO(1, 24)
-WEIGHT_MICRO(1, 8)
-WEIGHT_MICRO(1, 1)
-#endif
+ * convolution_tiles.h, weight_tiles.h and winograd_backward_tiles.h. */
 
 #if LANES == 16
 /* The same trick for the weights: a kernel three wide, eight channels, one vector of filters. An
@@ -132,7 +99,8 @@ static void copy_gradient(float *to, const gk_backward_job *job, int64_t image, 
 /* The gradient of one image's group with respect to its input. `rows` holds the output gradient
  * from row `origin` on where the image fits as a whole; else bands are copied there as they are
  * needed. */
-static void input_gradient(const gk_backward_job *job, int64_t image, int64_t group, float *rows) {
+static void input_gradient(const gk_backward_job *job, int64_t image, int64_t group, float *rows,
+                           float *squares) {
   const gk_convolution *s = job->shape;
   int64_t channels = s->channels / s->groups, filters = s->filters / s->groups;
   int64_t row = (job->halo_left + s->out_width + job->halo_right) * filters;
@@ -165,9 +133,14 @@ static void input_gradient(const gk_backward_job *job, int64_t image, int64_t gr
         } else if (runs.count > 0) {
           copy_gradient(rows, job, image, group, y + low, many + high - low);
         }
-        grid(&runs, weights, NULL, many, columns, in + job->halo_left * filters, row, filters,
-             out + (py + y * s->stride_height) * out_row + px * s->channels,
-             s->stride_height * out_row, s->stride_width * s->channels, channels, job->accumulate);
+        if (gk_is_winograd(s))
+          winograd_grid(weights, NULL, many, columns, in, row, filters, out + y * out_row, out_row,
+                        s->channels, channels, job->accumulate, gk_winograd_block(s), squares);
+        else
+          grid(&runs, weights, NULL, many, columns, in + job->halo_left * filters, row, filters,
+               out + (py + y * s->stride_height) * out_row + px * s->channels,
+               s->stride_height * out_row, s->stride_width * s->channels, channels,
+               job->accumulate);
       }
       weights += panel * runs.count * runs.length;
     }
@@ -180,10 +153,15 @@ static void convolution_backward_tile(void *context, int64_t chunk, int worker) 
   int64_t filters = s->filters / s->groups;
   int64_t row = (job->halo_left + s->out_width + job->halo_right) * filters;
   int64_t weights = gk_padded(filters) * job->runs->count * job->runs->length;
+  int winograd = gk_is_winograd(s);
+  int64_t block = gk_winograd_block(s);
   float *partial = job->partial + chunk * job->partial_stride;
   float *scratch = job->scratch + worker * job->scratch_stride;
   int64_t band = gk_band(s);
-  float *rows = scratch,
+  winograd_block waiting = {scratch,
+                            scratch + GK_POSITIONS * gk_winograd_position(block, s->channels), 0};
+  float *squares = waiting.d + GK_POSITIONS * gk_winograd_position(block, s->filters);
+  float *rows = scratch + gk_winograd_scratch(s),
         *x = scratch + job->scratch_stride -
              (gk_in_rows(s, band) * gk_in_width(s) * (s->channels / s->groups) + GK_SLACK);
   memset(partial, 0, (size_t)job->partial_stride * sizeof(float));
@@ -193,7 +171,7 @@ static void convolution_backward_tile(void *context, int64_t chunk, int worker) 
       if (job->whole)
         copy_gradient(rows, job, image, g, -job->halo_top,
                       job->halo_top + s->out_height + job->halo_bottom);
-      if (job->input_gradient != NULL) input_gradient(job, image, g, rows);
+      if (job->input_gradient != NULL) input_gradient(job, image, g, rows, squares);
       for (int64_t y = 0; y < s->out_height; y += band) {
         int64_t many = gk_min(band, s->out_height - y);
         const float *d = rows + job->halo_left * filters;
@@ -204,7 +182,10 @@ static void convolution_backward_tile(void *context, int64_t chunk, int worker) 
         }
         copy_rows(x, s, &job->in, image, g, y * s->stride_height - s->padding_height,
                   gk_in_rows(s, many));
-        weight_band(s, job->runs, x, d, row, many, partial + g * weights);
+        if (winograd)
+          winograd_band(s, x, d, row, many, &waiting, partial);
+        else
+          weight_band(s, job->runs, x, d, row, many, partial + g * weights);
         if (job->want_bias) {
           float *bias = partial + job->weight_size + g * filters;
           for (int64_t r = 0; r < many; ++r)
@@ -214,4 +195,5 @@ static void convolution_backward_tile(void *context, int64_t chunk, int worker) 
       }
     }
   }
+  if (winograd) winograd_flush(s, &waiting, partial);
 }

@@ -1,16 +1,20 @@
 /* Weights as the convolution's tiles want them: for each panel of filters, [k][panel width]. */
 #include <string.h>
 
-#include "convolution_plan.h"
+#include "winograd_pack.h"
 
 size_t gk_convolution_packed_size(const gk_convolution *s) { return (size_t)gk_weight_panels(s); }
 
 size_t gk_convolution_packed_backward_size(const gk_convolution *s) {
   return (size_t)(s->groups * gk_padded(s->channels / s->groups) * (s->filters / s->groups) *
-                  s->kernel_height * s->kernel_width);
+                  gk_kernel_size(s));
 }
 
 void gk_convolution_pack(const gk_convolution *s, const float *weights, float *packed) {
+  if (gk_is_winograd(s)) {
+    gk_winograd_pack(s, weights, packed);
+    return;
+  }
   int64_t channels = s->channels / s->groups, filters = s->filters / s->groups;
   int64_t kernel = s->kernel_height * s->kernel_width, padded = gk_padded(filters);
   for (int64_t g = 0; g < s->groups; ++g) {
@@ -27,6 +31,10 @@ void gk_convolution_pack(const gk_convolution *s, const float *weights, float *p
 }
 
 void gk_convolution_pack_backward(const gk_convolution *s, const float *weights, float *packed) {
+  if (gk_is_winograd(s)) {
+    gk_winograd_pack_backward(s, weights, packed);
+    return;
+  }
   int64_t channels = s->channels / s->groups, filters = s->filters / s->groups;
   int64_t kernel = s->kernel_height * s->kernel_width, padded = gk_padded(channels);
   for (int64_t g = 0; g < s->groups; ++g) {

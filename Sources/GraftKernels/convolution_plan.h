@@ -29,6 +29,46 @@ static inline int64_t gk_panel_width(int64_t lane, int64_t padded) {
   return gk_min(GK_PANEL, padded - lane);
 }
 
+/* ---- Winograd's way (winograd_tiles.h) ----
+ * Taken where it saves products and the transforms stay small beside them. The positions' weights
+ * should stay in the second-level cache unless many squares share a read of them. */
+#define GK_POSITIONS 16
+
+static inline int gk_is_winograd(const gk_convolution *s) {
+  int plain = s->kernel_height == 3 && s->kernel_width == 3 && s->stride_height == 1 &&
+              s->stride_width == 1 && s->padding_height == 1 && s->padding_width == 1 &&
+              s->dilation_height == 1 && s->dilation_width == 1 && s->groups == 1;
+  return plain && s->height % 2 == 0 && s->width % 2 == 0 && s->height * s->width >= 64 &&
+         s->channels % 16 == 0 && s->filters % 16 == 0 && s->channels >= 32 && s->filters >= 32 &&
+         s->channels <= 512 && s->filters <= 512;
+}
+
+/* Products for an input channel, an output channel and a kernel: what is kept of the weights. */
+static inline int64_t gk_kernel_size(const gk_convolution *s) {
+  return gk_is_winograd(s) ? GK_POSITIONS : s->kernel_height * s->kernel_width;
+}
+
+/* Squares in a block. */
+static inline int64_t gk_winograd_block(const gk_convolution *s) {
+  return gk_max(16, gk_min(128, 2048 / (s->channels + s->filters)));
+}
+
+/* Floats from one position to the next of a block with so many channels. A cache line more than
+ * they take: sixteen positions at a power of two would fall on the same lines of the cache. */
+static inline int64_t gk_winograd_position(int64_t block, int64_t channels) {
+  return block * channels + 16;
+}
+
+/* Floats of scratch memory: squares that wait for the weights' gradient, and a grid's block. */
+static inline int64_t gk_winograd_scratch(const gk_convolution *s) {
+  if (!gk_is_winograd(s)) return 0;
+  int64_t block = gk_winograd_block(s);
+  return GK_POSITIONS *
+         (gk_winograd_position(block, s->channels) + gk_winograd_position(block, s->filters) +
+          gk_winograd_position(block, gk_max(s->channels, s->filters)) +
+          gk_winograd_position(block, GK_PANEL));
+}
+
 /* A set of runs. */
 typedef struct gk_runs {
   int64_t count, length;       /* runs, and floats in each */
@@ -48,6 +88,7 @@ static inline int64_t gk_in_width(const gk_convolution *s) {
 static inline int64_t gk_band(const gk_convolution *s) {
   int64_t row = gk_in_width(s) * (s->channels / s->groups);
   int64_t rows = 8192 / gk_max(1, row * s->stride_height);
+  if (gk_is_winograd(s)) return gk_max(2, gk_min(rows, s->out_height) & ~(int64_t)1);
   return gk_max(1, gk_min(rows, s->out_height));
 }
 
@@ -105,7 +146,7 @@ static inline void gk_halo(int64_t in, int64_t out, int64_t kernel, int64_t stri
  * their weight gradients would take more than 8 MiB together. Depends on shapes alone. */
 static inline int64_t gk_weight_panels(const gk_convolution *s) {
   return s->groups * gk_padded(s->filters / s->groups) * (s->channels / s->groups) *
-         s->kernel_height * s->kernel_width;
+         gk_kernel_size(s);
 }
 static inline int64_t gk_chunk_images(const gk_convolution *s) {
   int64_t most = gk_max(8, gk_min(32, (2 << 20) / gk_max(1, gk_weight_panels(s))));

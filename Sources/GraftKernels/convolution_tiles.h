@@ -231,7 +231,13 @@ static void convolution_forward_tile(void *context, int64_t tile, int worker) {
   int64_t weights = gk_padded(filters) * job->runs->count * job->runs->length;
   float *scratch = job->scratch + worker * job->scratch_stride;
   float *out = job->out + (image * s->out_height + first) * out_row;
-  for (int64_t g = 0; g < s->groups; ++g) {
+  if (gk_is_winograd(s)) {
+    float *copied = scratch + gk_winograd_scratch(s);
+    copy_rows(copied, s, &job->in, image, 0, first - s->padding_height, gk_in_rows(s, rows));
+    winograd_grid(job->packed, job->bias, rows, s->out_width, copied, row, channels, out, out_row,
+                  s->filters, s->filters, 0, gk_winograd_block(s), scratch);
+  }
+  for (int64_t g = 0; g < s->groups && !gk_is_winograd(s); ++g) {
     copy_rows(scratch, s, &job->in, image, g, first * s->stride_height - s->padding_height,
               gk_in_rows(s, rows));
     grid(job->runs, job->packed + g * weights, job->bias ? job->bias + g * filters : NULL, rows,

@@ -151,6 +151,12 @@ static int draw(gk_convolution *s) {
   s->stride_height = 1 + below(3), s->stride_width = below(2) ? 1 : 1 + below(3);
   s->padding_height = below(3), s->padding_width = below(3);
   s->dilation_height = 1 + below(2), s->dilation_width = below(2) ? 1 : 2;
+  if (below(4) == 0) { /* Winograd's way */
+    s->height = 2 * (1 + below(9)), s->width = 2 * (1 + below(17)), s->groups = 1;
+    s->channels = 16 * (1 + below(5)), s->filters = 16 * (1 + below(5));
+    s->kernel_height = s->kernel_width = 3, s->stride_height = s->stride_width = 1;
+    s->padding_height = s->padding_width = s->dilation_height = s->dilation_width = 1;
+  }
   int64_t rows =
       s->height + 2 * s->padding_height - s->dilation_height * (s->kernel_height - 1) - 1;
   int64_t columns = s->width + 2 * s->padding_width - s->dilation_width * (s->kernel_width - 1) - 1;

@@ -15,6 +15,7 @@ SOURCES = ROOT / "Sources" / "GraftKernels"
 FILES = [
     "convolution.c", "convolution_pack.c", "depthwise.c", "elementwise.c", "instructions.c",
     "norm.c", "parallel.c", "tiles.c", "tiles_avx2.c", "tiles_avx512.c", "tiles_baseline.c",
+    "winograd_pack.c",
 ]
 
 
