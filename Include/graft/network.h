@@ -77,6 +77,14 @@ graft_status graft_network_batch_norm(graft_network *network, const char *name, 
 graft_status graft_network_relu(graft_network *network, graft_value input, double negative_slope,
                                 graft_value *output);
 
+/**
+ * min(max(x, 0), ceiling).
+ *
+ * @param ceiling above 0 (MobileNetV2 on ImageNet: 6).
+ */
+graft_status graft_network_clipped_relu(graft_network *network, graft_value input, double ceiling,
+                                        graft_value *output);
+
 /** Sum of two values of the same shape: a residual connection. */
 graft_status graft_network_sum(graft_network *network, graft_value a, graft_value b,
                                graft_value *output);
@@ -87,6 +95,23 @@ graft_status graft_network_sum(graft_network *network, graft_value a, graft_valu
  */
 graft_status graft_network_shortcut(graft_network *network, graft_value input, int64_t stride,
                                     int64_t channels, graft_value *output);
+
+/**
+ * Values of one height and width next to each other along their channels, in the order given.
+ *
+ * @param inputs `count` earlier values, 1 to 4096; one may come more than once.
+ */
+graft_status graft_network_concatenation(graft_network *network, const graft_value *inputs,
+                                         size_t count, graft_value *output);
+
+/**
+ * Dropout: in training every number becomes 0 with the given probability, else is divided by
+ * 1 - probability; in evaluation nothing happens. What is dropped: graft_network_set_dropout.
+ *
+ * @param probability 0 to 1, 1 excluded.
+ */
+graft_status graft_network_dropout(graft_network *network, graft_value input, double probability,
+                                   graft_value *output);
 
 /** How a pooling layer summarises its window. */
 typedef enum graft_pooling { GRAFT_POOLING_MAX = 0, GRAFT_POOLING_AVERAGE = 1 } graft_pooling;
@@ -149,7 +174,19 @@ graft_status graft_network_load(graft_network *network, const char *path);
 /** Sets how many threads this network's passes use; 0 (default) takes what OpenMP would. */
 graft_status graft_network_set_threads(graft_network *network, int32_t threads);
 
-/** Which statistics batch norm uses. */
+/**
+ * Says what the next training pass's dropouts draw from; every training pass then counts `step` up.
+ * A network starts with its construction's seed at step 0. Setting both makes a pass repeatable: a
+ * run that is resumed at step n sets n. (A graft_trainer sets them itself, from the network's seed
+ * there and the number of the batch.)
+ *
+ * What is dropped is a function of seed, step, the dropout's place among the network's (in the
+ * order in which they were added), the image's in the batch, and the number's in the image (row,
+ * column, channel).
+ */
+graft_status graft_network_set_dropout(graft_network *network, uint64_t seed, uint64_t step);
+
+/** Which statistics batch norm uses, and whether dropout drops. */
 typedef enum graft_mode { GRAFT_EVALUATION = 0, GRAFT_TRAINING = 1 } graft_mode;
 
 /** Shape of the network's output for one image: channels, height, width (features, 1, 1). */

@@ -94,6 +94,38 @@ public func graft_network_relu(
   }
 }
 
+@implementation @_cdecl("graft_network_clipped_relu")
+public func graft_network_clipped_relu(
+  _ network: OpaquePointer?, _ input: graft_value, _ ceiling: Double,
+  _ output: UnsafeMutablePointer<graft_value>?
+) -> graft_status {
+  add(network, output) { network throws(GraftError) in
+    try network.clippedRelu(value(input), ceiling: ceiling)
+  }
+}
+
+@implementation @_cdecl("graft_network_concatenation")
+public func graft_network_concatenation(
+  _ network: OpaquePointer?, _ inputs: UnsafePointer<graft_value>?, _ count: Int,
+  _ output: UnsafeMutablePointer<graft_value>?
+) -> graft_status {
+  add(network, output) { network throws(GraftError) in
+    let inputs = try required(inputs, "inputs")
+    let count = try size(count, "count", in: 1...Network.largestJoin)
+    return try network.concatenation((0..<count).map { value(inputs[$0]) })
+  }
+}
+
+@implementation @_cdecl("graft_network_dropout")
+public func graft_network_dropout(
+  _ network: OpaquePointer?, _ input: graft_value, _ probability: Double,
+  _ output: UnsafeMutablePointer<graft_value>?
+) -> graft_status {
+  add(network, output) { network throws(GraftError) in
+    try network.dropout(value(input), probability: probability)
+  }
+}
+
 @implementation @_cdecl("graft_network_sum")
 public func graft_network_sum(
   _ network: OpaquePointer?, _ a: graft_value, _ b: graft_value,

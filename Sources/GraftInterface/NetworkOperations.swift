@@ -43,6 +43,7 @@ private func described(_ operation: OperationDescription) -> graft_operation {
   }
   if let norm = operation.norm { (to.epsilon, to.momentum) = norm }
   if let rectifier = operation.rectifier { (to.negative_slope, to.ceiling) = rectifier }
+  if let probability = operation.probability { to.probability = probability }
   return to
 }
 

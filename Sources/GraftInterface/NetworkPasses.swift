@@ -13,6 +13,16 @@ public func graft_network_set_threads(_ network: OpaquePointer?, _ threads: Int3
   }
 }
 
+@implementation @_cdecl("graft_network_set_dropout")
+public func graft_network_set_dropout(_ network: OpaquePointer?, _ seed: UInt64, _ step: UInt64)
+  -> graft_status
+{
+  status { () throws(GraftError) in
+    let network = try object(network, Network.self, "network")
+    network.randomness = Network.Randomness(seed: seed, step: step)
+  }
+}
+
 @implementation @_cdecl("graft_network_output_shape")
 public func graft_network_output_shape(
   _ network: OpaquePointer?, _ shape: UnsafeMutablePointer<Int64>?

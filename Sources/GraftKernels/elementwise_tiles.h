@@ -5,6 +5,7 @@ INLINE void sum_lanes(const int v, const gk_sum_job *job, int64_t first, int64_t
   const gk_view *va = &job->a, *vb = &job->b;
   int two = vb->x != NULL;
   int64_t channels = job->channels;
+  float ceiling_a = view_ceiling(va), ceiling_b = view_ceiling(vb);
   vf sa[WIDE], ta[WIDE], sb[WIDE], tb[WIDE];
   UNROLL for (int i = 0; i < v; ++i) {
     int64_t at = c + i * LANES;
@@ -15,8 +16,8 @@ INLINE void sum_lanes(const int v, const gk_sum_job *job, int64_t first, int64_t
   }
   for (int64_t p = first; p < end; ++p) UNROLL for (int i = 0; i < v; ++i) {
       int64_t at = p * channels + c + i * LANES;
-      vf sum = rectify(load(va->x + at) * sa[i] + ta[i], va->slope);
-      if (two) sum += rectify(load(vb->x + at) * sb[i] + tb[i], vb->slope);
+      vf sum = cap(load(va->x + at) * sa[i] + ta[i], va->slope, ceiling_a);
+      if (two) sum += cap(load(vb->x + at) * sb[i] + tb[i], vb->slope, ceiling_b);
       store(job->out + at, rectify(sum, job->slope));
     }
 }
@@ -35,12 +36,8 @@ static void sum_tile(void *context, int64_t tile, int worker) {
     float sa = va->scale ? va->scale[c] : 1, ta = va->scale ? va->shift[c] : 0;
     float sb = two && vb->scale ? vb->scale[c] : 1, tb = two && vb->scale ? vb->shift[c] : 0;
     for (int64_t p = first; p < end; ++p) {
-      float v = va->x[p * channels + c] * sa + ta;
-      v = v > 0 ? v : v * va->slope;
-      if (two) {
-        float w = vb->x[p * channels + c] * sb + tb;
-        v += w > 0 ? w : w * vb->slope;
-      }
+      float v = view_value(va, va->x[p * channels + c] * sa + ta);
+      if (two) v += view_value(vb, vb->x[p * channels + c] * sb + tb);
       job->out[p * channels + c] = v > 0 ? v : v * job->slope;
     }
   }
@@ -99,6 +96,7 @@ INLINE void reduce_lanes(const int v, const gk_reduce_job *job, int64_t first, i
   const gk_view *value = &job->gradient.value;
   int64_t channels = job->channels;
   int rectified = value->slope != 1;
+  float ceiling = view_ceiling(value);
   vf scale[WIDE], shift[WIDE], mean[WIDE], s[WIDE][2], q[WIDE][2];
   UNROLL for (int i = 0; i < v; ++i) {
     int64_t at = c + i * LANES;
@@ -112,7 +110,7 @@ INLINE void reduce_lanes(const int v, const gk_reduce_job *job, int64_t first, i
       UNROLL for (int i = 0; i < v; ++i) {
         int64_t at = (p + k) * channels + c + i * LANES;
         vf xv = load(value->x + at), m = load(job->gradient.g + at);
-        if (rectified) m = choose(xv * scale[i] + shift[i] > splat(0), m, m * value->slope);
+        if (rectified) m = uncap(xv * scale[i] + shift[i], m, value->slope, ceiling);
         s[i][k] += m;
         q[i][k] += m * (xv - mean[i]);
       }
@@ -130,8 +128,8 @@ static void reduce_tile(void *context, int64_t tile, int worker) {
   int64_t end = gk_min(job->pixels, first + gk_tile_pixels(channels));
   const gk_view *value = &job->gradient.value;
   const float *g = job->gradient.g, *x = value->x;
-  float *sums = job->sums + tile * 2 * channels, slope = value->slope;
-  int rectified = slope != 1;
+  float *sums = job->sums + tile * 2 * channels;
+  int rectified = value->slope != 1;
   int64_t c = 0;
   for (; c + WIDE * LANES <= channels; c += WIDE * LANES)
     reduce_lanes(WIDE, job, first, end, c, sums);
@@ -141,7 +139,7 @@ static void reduce_tile(void *context, int64_t tile, int worker) {
     float s[2] = {0, 0}, q[2] = {0, 0};
     for (int64_t p = first; p < end; ++p) {
       float xv = x[p * channels + c], m = g[p * channels + c];
-      if (rectified && !(xv * scale + shift > 0)) m *= slope;
+      if (rectified) m = view_gradient(value, xv * scale + shift, m);
       s[(p - first) % 2] += m, q[(p - first) % 2] += m * (xv - job->mean[c]);
     }
     sums[c] = s[0] + s[1], sums[channels + c] = q[0] + q[1];

@@ -5,7 +5,7 @@
 void gk_norm_moments(int threads, const float *x, float *statistics, int64_t pixels,
                      int64_t channels) {
   gk_reduce_job job = {
-      {x, {NULL, NULL, NULL, 1}, NULL, NULL, NULL}, NULL, statistics, pixels, channels};
+      {x, {NULL, NULL, NULL, 1, 0}, NULL, NULL, NULL}, NULL, statistics, pixels, channels};
   gk_parallel_for(threads, gk_pixel_tiles(pixels, channels), gk_tiles_here()->moments, &job);
 }
 

@@ -10,7 +10,8 @@
 /* A view's value at `x` for channel c. */
 static inline float value(const gk_view *view, float x, int64_t c) {
   float v = view->scale != NULL ? x * view->scale[c] + view->shift[c] : x;
-  return v > 0 ? v : v * view->slope;
+  v = v > 0 ? v : v * view->slope;
+  return view->ceiling > 0 && v > view->ceiling ? view->ceiling : v;
 }
 
 typedef struct pool_job {

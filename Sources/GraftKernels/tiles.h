@@ -6,8 +6,10 @@
 #ifndef GRAFT_TILES_H
 #define GRAFT_TILES_H
 
+#include "concatenation_jobs.h"
 #include "convolution_plan.h"
 #include "depthwise_plan.h"
+#include "dropout_jobs.h"
 #include "elementwise_jobs.h"
 #include "graft_parallel.h"
 
@@ -54,6 +56,7 @@ typedef struct gk_depthwise_job {
 typedef struct gk_tiles {
   gk_tile convolution_forward, convolution_backward, depthwise_forward, depthwise_backward;
   gk_tile sum, rectify, apply, moments, reduce, sgd;
+  gk_tile concatenate, split, dropout, dropout_backward;
 } gk_tiles;
 
 extern const gk_tiles gk_tiles_baseline, gk_tiles_avx2, gk_tiles_avx512;

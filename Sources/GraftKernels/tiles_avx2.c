@@ -1,5 +1,6 @@
 /* The tiles for AVX2: 8 lanes, 16 registers. */
 #if defined(__x86_64__)
+#include <math.h>
 #include <string.h>
 #include "tiles.h"
 
@@ -20,6 +21,8 @@
 #include "convolution_backward_tiles.h"
 #include "depthwise_tiles.h"
 #include "elementwise_tiles.h"
+#include "concatenation_tiles.h"
+#include "dropout_tiles.h"
 
 const gk_tiles gk_tiles_avx2 = {
     convolution_forward_tile,
@@ -32,6 +35,10 @@ const gk_tiles gk_tiles_avx2 = {
     moments_tile,
     reduce_tile,
     sgd_tile,
+    concatenate_tile,
+    split_tile,
+    dropout_tile,
+    dropout_backward_tile,
 };
 
 #pragma clang attribute pop

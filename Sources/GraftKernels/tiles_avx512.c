@@ -1,5 +1,6 @@
 /* The tiles for AVX-512: 16 lanes, 32 registers. */
 #if defined(__x86_64__)
+#include <math.h>
 #include <string.h>
 #include "tiles.h"
 
@@ -22,6 +23,8 @@
 #include "convolution_backward_tiles.h"
 #include "depthwise_tiles.h"
 #include "elementwise_tiles.h"
+#include "concatenation_tiles.h"
+#include "dropout_tiles.h"
 
 const gk_tiles gk_tiles_avx512 = {
     convolution_forward_tile,
@@ -34,6 +37,10 @@ const gk_tiles gk_tiles_avx512 = {
     moments_tile,
     reduce_tile,
     sgd_tile,
+    concatenate_tile,
+    split_tile,
+    dropout_tile,
+    dropout_backward_tile,
 };
 
 #pragma clang attribute pop

@@ -1,4 +1,5 @@
 /* The tiles for any processor: 4 lanes, in the compiler's own vectors (SSE2, NEON). */
+#include <math.h>
 #include <string.h>
 #include "tiles.h"
 
@@ -17,6 +18,8 @@
 #include "convolution_backward_tiles.h"
 #include "depthwise_tiles.h"
 #include "elementwise_tiles.h"
+#include "concatenation_tiles.h"
+#include "dropout_tiles.h"
 
 const gk_tiles gk_tiles_baseline = {
     convolution_forward_tile,
@@ -29,4 +32,8 @@ const gk_tiles gk_tiles_baseline = {
     moments_tile,
     reduce_tile,
     sgd_tile,
+    concatenate_tile,
+    split_tile,
+    dropout_tile,
+    dropout_backward_tile,
 };

@@ -3,6 +3,30 @@
 
 INLINE vf rectify(vf v, float slope) { return choose(v > splat(0), v, v * slope); }
 
+INLINE float view_ceiling(const gk_view *view) { return view->ceiling > 0 ? view->ceiling : INFINITY; }
+
+/* A view's value, scaled and shifted already. Not a number stays what it is. */
+INLINE vf cap(vf v, float slope, float ceiling) {
+  v = rectify(v, slope);
+  return choose(v > splat(ceiling), splat(ceiling), v);
+}
+
+INLINE float view_value(const gk_view *view, float v) {
+  v = v > 0 ? v : v * view->slope;
+  return v > view_ceiling(view) ? view->ceiling : v;
+}
+
+/* The gradient before the rectifier, of a view whose value before it is v. */
+INLINE vf uncap(vf v, vf g, float slope, float ceiling) {
+  g = choose(v > splat(0), g, g * slope);
+  return choose(v < splat(ceiling), g, splat(0));
+}
+
+INLINE float view_gradient(const gk_view *view, float v, float g) {
+  g = v > 0 ? g : g * view->slope;
+  return v < view_ceiling(view) ? g : 0;
+}
+
 /* Vectors of channels that a pass over pixels takes at once: their constants stay in registers, and
  * a pixel gives whole neighbouring cache lines. */
 #define WIDE 4
@@ -14,11 +38,11 @@ INLINE void read_view_lanes(const int v, float *to, int64_t to_step, const gk_vi
     scale[i] = view->scale ? load(view->scale + at + i * LANES) : splat(1);
     shift[i] = view->scale ? load(view->shift + at + i * LANES) : splat(0);
   }
-  float slope = view->slope;
+  float slope = view->slope, ceiling = view_ceiling(view);
   for (int64_t p = 0; p < pixels; ++p)
     UNROLL for (int i = 0; i < v; ++i)
         store(to + p * to_step + i * LANES,
-              rectify(load(from + p * from_step + i * LANES) * scale[i] + shift[i], slope));
+              cap(load(from + p * from_step + i * LANES) * scale[i] + shift[i], slope, ceiling));
 }
 
 /* Copies `pixels` pixels of `channels` channels, `from_step` and `to_step` floats from one to the
@@ -42,10 +66,8 @@ static void read_view(float *to, int64_t to_step, const gk_view *view, const flo
   for (; c < channels; ++c) {
     float scale = view->scale ? view->scale[at + c] : 1;
     float shift = view->scale ? view->shift[at + c] : 0;
-    for (int64_t p = 0; p < pixels; ++p) {
-      float v = from[p * from_step + c] * scale + shift;
-      to[p * to_step + c] = v > 0 ? v : v * view->slope;
-    }
+    for (int64_t p = 0; p < pixels; ++p)
+      to[p * to_step + c] = view_value(view, from[p * from_step + c] * scale + shift);
   }
 }
 
@@ -62,10 +84,10 @@ INLINE void read_gradient_lanes(const int v, float *to, int64_t to_step,
     b[i] = view->a ? load(view->b + c) : splat(0);
     o[i] = view->a ? load(view->c + c) : splat(0);
   }
-  float slope = value->slope;
+  float slope = value->slope, ceiling = view_ceiling(value);
   for (int64_t p = 0; p < pixels; ++p) UNROLL for (int i = 0; i < v; ++i) {
       vf xv = load(x + p * from_step + i * LANES), gv = load(g + p * from_step + i * LANES);
-      vf m = choose(xv * scale[i] + shift[i] > splat(0), gv, gv * slope);
+      vf m = uncap(xv * scale[i] + shift[i], gv, slope, ceiling);
       store(to + p * to_step + i * LANES, a[i] * m + (b[i] * xv + o[i]));
     }
 }
@@ -76,7 +98,7 @@ static void read_gradient(float *to, int64_t to_step, const gk_gradient_view *vi
                           int64_t at) {
   const gk_view *value = &view->value;
   if (view->a == NULL && value->slope == 1) {
-    read_view(to, to_step, &(gk_view){g, NULL, NULL, 1}, g, from_step, pixels, channels, at);
+    read_view(to, to_step, &(gk_view){g, NULL, NULL, 1, 0}, g, from_step, pixels, channels, at);
     return;
   }
   int64_t c = 0;
@@ -91,7 +113,7 @@ static void read_gradient(float *to, int64_t to_step, const gk_gradient_view *vi
     float o = view->a ? view->c[at + c] : 0;
     for (int64_t p = 0; p < pixels; ++p) {
       float xv = x[p * from_step + c], gv = g[p * from_step + c];
-      float m = xv * scale + shift > 0 ? gv : gv * value->slope;
+      float m = view_gradient(value, xv * scale + shift, gv);
       to[p * to_step + c] = a * m + (b * xv + o);
     }
   }

@@ -22,6 +22,18 @@ public final class Network {
   public private(set) var hasGradients = false
   /// Threads that a pass uses; 0 for what OpenMP would take.
   public var threads = 0
+  /// What the next training pass's dropouts draw from.
+  public var randomness = Randomness(seed: 0, step: 0)
+
+  /// What is dropped is a function of a seed and a step, which every training pass counts up.
+  public struct Randomness: Equatable, Sendable {
+    public var seed: UInt64
+    public var step: UInt64
+    public init(seed: UInt64, step: UInt64) {
+      self.seed = seed
+      self.step = step
+    }
+  }
 
   /// Starts a network on images of a shape.
   public init(input: ImageShape) throws(GraftError) {
@@ -52,8 +64,30 @@ public final class Network {
     }
   }
 
+  /// min(max(x, 0), ceiling); with a ceiling of 6 torch's ReLU6.
+  public func clippedRelu(_ input: Output, ceiling: Double = 6) throws(GraftError) -> Output {
+    try construct { graph throws(GraftError) in
+      try graph.clippedRectifier(input.index, ceiling: ceiling)
+    }
+  }
+
   public func sum(_ a: Output, _ b: Output) throws(GraftError) -> Output {
     try construct { graph throws(GraftError) in try graph.sum(a.index, b.index) }
+  }
+
+  /// The most values that one concatenation joins.
+  public static let largestJoin = 4096
+
+  /// Values of one height and width next to each other along their channels.
+  public func concatenation(_ inputs: [Output]) throws(GraftError) -> Output {
+    try construct { graph throws(GraftError) in try graph.concatenation(inputs.map(\.index)) }
+  }
+
+  /// In training sets a share of the numbers to zero and divides the others by 1 - probability.
+  public func dropout(_ input: Output, probability: Double = 0.5) throws(GraftError) -> Output {
+    try construct { graph throws(GraftError) in
+      try graph.dropout(input.index, probability: probability)
+    }
   }
 
   /// The parameterless shortcut (He et al. 2016, option A).
@@ -96,6 +130,7 @@ public final class Network {
     _ = try graph.shape(output.index, "output")
     program = try Lowering.program(of: graph, output: output.index)
     outputNode = output.index
+    randomness = Randomness(seed: seed, step: 0)
     Initialisation.draw(graph.tensors, seed: seed)
   }
 
@@ -223,7 +258,9 @@ public final class Network {
     }
     let pass = Pass(
       images: images, threads: gk_threads(Int32(clamping: threads)), isTraining: training,
-      workspace: workspace)
+      randomness: RandomStream.Family(
+        seed: randomness.seed, purpose: .dropout, randomness.step
+      ).key, workspace: workspace)
     try program.input.storage.reserve(images: images)
     for operation in program.operations { try operation.reserve(pass) }
     begun = (program, pass)
@@ -242,7 +279,10 @@ public final class Network {
     }
     begun = nil
     for operation in program.operations { operation.forward(pass) }
-    if pass.isTraining { open = pass }
+    if pass.isTraining {
+      open = pass
+      randomness.step &+= 1
+    }
     return UnsafePointer(program.output.storage.pointer)
   }
 

@@ -13,6 +13,7 @@ public struct RandomStream {
     case shuffle = 2
     case augmentation = 3
     case noise = 4
+    case dropout = 8
   }
 
   private let key: Philox.Key
@@ -37,7 +38,7 @@ public struct RandomStream {
 
   /// The streams that share all but the last number: making many of them costs one evaluation each.
   public struct Family: Sendable {
-    fileprivate let key: Philox.Key
+    public let key: Philox.Key
 
     public init(seed: UInt64, purpose: Purpose, _ first: UInt64 = 0) {
       let (seedLow, seedHigh) = words(of: seed)

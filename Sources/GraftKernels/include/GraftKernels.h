@@ -4,9 +4,11 @@
 
 #include "graft_batch.h"
 #include "graft_blend.h"
+#include "graft_concatenation.h"
 #include "graft_convolution.h"
 #include "graft_depthwise.h"
 #include "graft_distillation.h"
+#include "graft_dropout.h"
 #include "graft_elementwise.h"
 #include "graft_information.h"
 #include "graft_instructions.h"

@@ -10,16 +10,18 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* value[c] = rectify(scale[c] * x[c] + shift[c]), rectify(v) = v > 0 ? v : slope * v. */
+/* value[c] = rectify(scale[c] * x[c] + shift[c]), rectify(v) = min(v > 0 ? v : slope * v, ceiling).
+ */
 typedef struct gk_view {
   const float *x;     /* N x H x W x C */
   const float *scale; /* C, or NULL for 1 and 0 */
   const float *shift;
-  float slope; /* 1 for no rectifier */
+  float slope;   /* 1 for no rectifier */
+  float ceiling; /* 0 for none */
 } gk_view;
 
 /* A gradient on its way back from a view's value to x. First through the rectifier,
- * m = g * (scale x + shift > 0 ? 1 : slope); then, where a is not NULL, through the batch norm,
+ * m = g * (scale x + shift > 0 ? 1 : slope), 0 from the ceiling on; then, where a is not NULL, through the batch norm,
  * a[c] m + b[c] x + c[c] (the sums over the batch are in a, b and c: gk_norm_backward). */
 typedef struct gk_gradient_view {
   const float *g; /* N x H x W x C */

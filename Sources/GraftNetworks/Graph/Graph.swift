@@ -7,6 +7,7 @@ final class Graph {
   private(set) var tensors: [NetworkTensor] = []
   /// Whose node is called what.
   private(set) var names: [String: Index] = [:]
+  private var dropouts = 0
 
   /// A node's number.
   typealias Index = Int
@@ -110,7 +111,49 @@ final class Graph {
     guard slope.isFinite, slope >= 0, slope <= 1 else {
       throw GraftError(.invalidArgument, "negative_slope is \(slope); allowed are 0 to 1")
     }
-    return add(.rectifier(slope: Float(slope)), [input], shape)
+    return add(.rectifier(slope: Float(slope), ceiling: .infinity), [input], shape)
+  }
+
+  func clippedRectifier(_ input: Index, ceiling: Double) throws(GraftError) -> Index {
+    let shape = try shape(input)
+    guard ceiling.isFinite, Float(ceiling).isNormal, ceiling > 0 else {
+      throw GraftError(.invalidArgument, "ceiling is \(ceiling); it must be finite and above 0")
+    }
+    return add(.rectifier(slope: 0, ceiling: Float(ceiling)), [input], shape)
+  }
+
+  func dropout(_ input: Index, probability: Double) throws(GraftError) -> Index {
+    let shape = try shape(input)
+    guard probability >= 0, probability < 1 else {
+      throw GraftError(
+        .invalidArgument, "probability is \(probability); allowed are 0 to 1, 1 excluded")
+    }
+    dropouts += 1
+    return add(.dropout(probability: probability, number: dropouts - 1), [input], shape)
+  }
+
+  func concatenation(_ inputs: [Index]) throws(GraftError) -> Index {
+    guard (1...Network.largestJoin).contains(inputs.count) else {
+      throw GraftError(
+        .invalidArgument,
+        "count is \(inputs.count); a concatenation joins 1 to \(Network.largestJoin) values")
+    }
+    let first = try shape(inputs[0], "inputs[0]")
+    var out = first
+    for (place, input) in inputs.enumerated().dropFirst() {
+      let next = try shape(input, "inputs[\(place)]")
+      guard next.height == first.height, next.width == first.width else {
+        throw GraftError(
+          .shapeMismatch,
+          "inputs[\(place)] is \(next) and inputs[0] is \(first): a concatenation needs one height "
+            + "and width")
+      }
+      out.channels += next.channels
+    }
+    guard out.isAllowed else {
+      throw GraftError(.invalidArgument, "the concatenation, \(out), would be too large")
+    }
+    return add(.concatenation, inputs, out)
   }
 
   func sum(_ a: Index, _ b: Index) throws(GraftError) -> Index {

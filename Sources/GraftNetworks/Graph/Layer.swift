@@ -53,12 +53,16 @@ enum Layer {
   case input
   case convolution(Convolution, weight: NetworkTensor, bias: NetworkTensor?)
   case batchNorm(BatchNormTensors)
-  case rectifier(slope: Float)
+  /// No ceiling is infinity.
+  case rectifier(slope: Float, ceiling: Float)
   case sum
   case shortcut(stride: Int, firstChannel: Int)
   case pool(Pooling)
   case globalPool
   case linear(weight: NetworkTensor, bias: NetworkTensor?)
+  case concatenation
+  /// The how-manieth dropout it is decides, among other things, what is dropped.
+  case dropout(probability: Double, number: Int)
 }
 
 /// What belongs to a batch norm.

@@ -75,7 +75,7 @@ struct Lowering {
     guard readers[index] == 1, index != outputNode else { return nil }
     for next in graph.nodes.indices.dropFirst(index + 1)
     where isNeeded[next] && graph.nodes[next].inputs.contains(index) {
-      if case .rectifier(let slope) = graph.nodes[next].layer { return slope }
+      if case .rectifier(let slope, .infinity) = graph.nodes[next].layer { return slope }
     }
     return nil
   }
@@ -100,13 +100,7 @@ struct Lowering {
           settings: settings, weight: weight, bias: bias, input: input, output: result,
           norms: norms.map(\.norm)))
       values[index] = result
-      for (reader, norm) in norms {
-        let view = Value(storage: result.storage, norm: norm, carriesParameters: true)
-        operations.append(
-          BatchNormOperation(
-            input: result, output: view, norm: norm, statisticsComeFromConvolution: true))
-        values[reader] = view
-      }
+      addNorms(norms, of: result)
 
     case .batchNorm(let tensors):
       if values[index] != nil { return }  // came with its convolution
@@ -115,10 +109,10 @@ struct Lowering {
       let view = Value(storage: input.storage, norm: norm, carriesParameters: true)
       operations.append(
         BatchNormOperation(
-          input: input, output: view, norm: norm, statisticsComeFromConvolution: false))
+          input: input, output: view, norm: norm, statisticsComeWithInput: false))
       values[index] = view
 
-    case .rectifier(let slope):
+    case .rectifier(let slope, let ceiling):
       let input = try value(node.inputs[0])
       if case .sum = graph.nodes[node.inputs[0]].layer,
         soleRectifier(node.inputs[0], outputNode: outputNode) != nil
@@ -129,7 +123,7 @@ struct Lowering {
       let source = input.slope == 1 ? input : try plain(node.inputs[0])
       let view = Value(
         storage: source.storage, norm: source.norm, slope: slope,
-        carriesParameters: source.carriesParameters)
+        ceiling: ceiling.isFinite ? ceiling : 0, carriesParameters: source.carriesParameters)
       operations.append(RectifierOperation(input: source, output: view))
       values[index] = view
 
@@ -168,10 +162,44 @@ struct Lowering {
       operations.append(
         try LinearOperation(weight: weight, bias: bias, input: input, output: result))
       values[index] = result
+
+    case .concatenation:
+      var inputs: [Value] = []
+      for input in node.inputs { inputs.append(try value(input)) }
+      let result = output(inputs)
+      let norms = try normsReading(index)
+      operations.append(
+        try ConcatenationOperation(inputs: inputs, output: result, norms: norms.map(\.norm)))
+      values[index] = result
+      addNorms(norms, of: result)
+
+    case .dropout(let probability, let number):
+      let input = try value(node.inputs[0])
+      guard probability > 0 else {
+        values[index] = input
+        return
+      }
+      let result = output([input])
+      operations.append(
+        DropoutOperation(
+          probability: probability, number: number, input: input, output: result))
+      values[index] = result
     }
   }
 
-  /// The batch norms that read a convolution's output directly.
+  /// Batch norms whose statistics come with what they read, as views of it.
+  private mutating func addNorms(_ norms: [(reader: Graph.Index, norm: BatchNorm)], of input: Value)
+  {
+    for (reader, norm) in norms {
+      let view = Value(
+        storage: input.storage, norm: norm, carriesParameters: input.carriesParameters)
+      operations.append(
+        BatchNormOperation(input: input, output: view, norm: norm, statisticsComeWithInput: true))
+      values[reader] = view
+    }
+  }
+
+  /// The batch norms that read a convolution's or concatenation's output directly.
   private func normsReading(_ index: Graph.Index) throws(GraftError) -> [(
     reader: Graph.Index, norm: BatchNorm
   )] {

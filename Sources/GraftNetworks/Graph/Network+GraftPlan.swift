@@ -5,7 +5,7 @@ extension Network {
   /// What follows what in a graft, read off the structure: every convolution and linear layer
   /// decides for itself, but a linear layer fed by convolution features (through pooling or
   /// flattening) takes that convolution's coefficient; biases and batch norms take that of the
-  /// layer that feeds them, after a sum that of the layer that runs last before it.
+  /// layer that feeds them, after a sum or a concatenation that of the layer that runs last before it.
   public func graftPlan() throws(GraftError) -> GraftPlan {
     let places = Dictionary(
       tensors.enumerated().map { (ObjectIdentifier($1), $0) },
@@ -52,7 +52,7 @@ extension Network {
           try follow(tensor, fed?.tensor)
         }
         feeders.append(fed)
-      case .input, .sum, .rectifier, .shortcut, .pool, .globalPool:
+      case .input, .sum, .rectifier, .shortcut, .pool, .globalPool, .concatenation, .dropout:
         feeders.append(fed)
       }
     }
@@ -86,8 +86,8 @@ extension Network {
           }
         }
         scales.append(scale)
-      case .rectifier, .pool, .globalPool: scales.append(fed)
-      case .input, .sum, .shortcut: scales.append(nil)
+      case .rectifier, .pool, .globalPool, .dropout: scales.append(fed)
+      case .input, .sum, .shortcut, .concatenation: scales.append(nil)
       }
     }
   }

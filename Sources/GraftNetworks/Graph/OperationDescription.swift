@@ -14,6 +14,8 @@ public struct OperationDescription: Sendable {
     case pool = 6
     case globalPool = 7
     case linear = 8
+    case concatenation = 9
+    case dropout = 10
   }
 
   public let kind: Kind
@@ -32,6 +34,9 @@ public struct OperationDescription: Sendable {
   public internal(set) var norm: (epsilon: Double, momentum: Double)?
   public internal(set) var rectifier: (negativeSlope: Double, ceiling: Double)?
 
+  /// The share of numbers that a dropout sets to zero.
+  public internal(set) var probability: Double?
+
   init(_ node: Node) {
     (name, shape, tensors) = (node.name, node.shape, node.tensors)
     inputs = node.inputs.map { Network.Output(index: $0) }
@@ -43,9 +48,9 @@ public struct OperationDescription: Sendable {
     case .batchNorm(let norm):
       kind = .batchNorm
       self.norm = (norm.epsilon, norm.momentum)
-    case .rectifier(let slope):
+    case .rectifier(let slope, let ceiling):
       kind = .rectifier
-      rectifier = (Double(slope), .infinity)
+      rectifier = (Double(slope), Double(ceiling))
     case .sum: kind = .sum
     case .shortcut(let stride, let firstChannel):
       kind = .shortcut
@@ -55,6 +60,10 @@ public struct OperationDescription: Sendable {
       self.pooling = pooling
     case .globalPool: kind = .globalPool
     case .linear: kind = .linear
+    case .concatenation: kind = .concatenation
+    case .dropout(let probability, _):
+      kind = .dropout
+      self.probability = probability
     }
   }
 }

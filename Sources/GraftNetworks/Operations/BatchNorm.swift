@@ -75,14 +75,14 @@ final class BatchNormOperation: Operation {
   private let input: Value
   private let output: Value
   private let norm: BatchNorm
-  /// Set where the convolution before leaves the statistics.
-  private let statisticsComeFromConvolution: Bool
+  /// Set where what computes the input leaves the statistics.
+  private let statisticsComeWithInput: Bool
 
-  init(input: Value, output: Value, norm: BatchNorm, statisticsComeFromConvolution: Bool) {
+  init(input: Value, output: Value, norm: BatchNorm, statisticsComeWithInput: Bool) {
     self.input = input
     self.output = output
     self.norm = norm
-    self.statisticsComeFromConvolution = statisticsComeFromConvolution
+    self.statisticsComeWithInput = statisticsComeWithInput
   }
 
   private func pixels(_ pass: Pass) -> Int { pass.images * input.shape.pixels }
@@ -103,7 +103,7 @@ final class BatchNormOperation: Operation {
 
   func forward(_ pass: Pass) {
     guard pass.isTraining else { return norm.useRunningStatistics() }
-    if statisticsComeFromConvolution { return }
+    if statisticsComeWithInput { return }
     let (count, tiles) = (pixels(pass), tiles(pass))
     let statistics = pass.workspace.statistics.pointer
     gk_norm_moments(

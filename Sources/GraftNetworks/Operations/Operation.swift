@@ -15,6 +15,8 @@ struct Pass {
   let images: Int
   let threads: Int32
   let isTraining: Bool
+  /// What its dropouts draw from.
+  let randomness: Philox.Key
   let workspace: Workspace
   var pool: GradientPool { workspace.pool }
 }

@@ -27,16 +27,22 @@ final class Value {
   let storage: Storage
   let norm: BatchNorm?
   let slope: Float
+  /// Of the rectifier; 0 for none.
+  let ceiling: Float
   /// Whether a parameter lies before it, so that its gradient is needed.
   let carriesParameters: Bool
   var gradient = Gradient.none
   /// Set where the gradient is wanted although no parameter lies before: the input's.
   var isGradientWanted = false
 
-  init(storage: Storage, norm: BatchNorm? = nil, slope: Float = 1, carriesParameters: Bool) {
+  init(
+    storage: Storage, norm: BatchNorm? = nil, slope: Float = 1, ceiling: Float = 0,
+    carriesParameters: Bool
+  ) {
     self.storage = storage
     self.norm = norm
     self.slope = slope
+    self.ceiling = ceiling
     self.carriesParameters = carriesParameters
   }
 
@@ -48,7 +54,7 @@ final class Value {
   var view: gk_view {
     gk_view(
       x: storage.pointer, scale: norm.map { UnsafePointer($0.scale.pointer) },
-      shift: norm.map { UnsafePointer($0.shift.pointer) }, slope: slope)
+      shift: norm.map { UnsafePointer($0.shift.pointer) }, slope: slope, ceiling: ceiling)
   }
 }
 
@@ -76,8 +82,8 @@ extension Value {
       return
     }
     let own = try ownPlain(pass)
-    let other = gk_view(x: buffer.pointer, scale: nil, shift: nil, slope: 1)
-    let mine = gk_view(x: own.pointer, scale: nil, shift: nil, slope: 1)
+    let other = gk_view(x: buffer.pointer, scale: nil, shift: nil, slope: 1, ceiling: 0)
+    let mine = gk_view(x: own.pointer, scale: nil, shift: nil, slope: 1, ceiling: 0)
     gk_sum_forward(
       pass.threads, mine, other, 1, own.pointer, Int64(pass.images * shape.pixels),
       Int64(shape.channels))
@@ -103,7 +109,7 @@ extension Value {
     switch gradient {
     case .none: return nil
     case .plain(let buffer):
-      let plain = gk_view(x: storage.pointer, scale: nil, shift: nil, slope: 1)
+      let plain = gk_view(x: storage.pointer, scale: nil, shift: nil, slope: 1, ceiling: 0)
       return (buffer, gk_gradient_view(g: buffer.pointer, value: plain, a: nil, b: nil, c: nil))
     case .pending(let buffer, let view): return (buffer, view)
     }

@@ -56,6 +56,9 @@ extension Trainer {
   private func step(_ index: Int, epoch: Int) throws(GraftError) {
     let member = members[index]
     let network = member.network
+    network.randomness = Network.Randomness(
+      seed: member.seed,
+      step: UInt64(truncatingIfNeeded: position.epochsDone * batchesPerEpoch + position.batch))
     let count = try fill(
       member, epoch: epoch, batch: position.batch, into: network, training: true,
       labels: member.labels.pointer)

@@ -36,11 +36,12 @@ from ._method import (
     invalid_filters,
     is_due,
 )
-from ._network import Network, SGD, Value
+from ._network import Network, Value
 from ._operations import Operation
 from ._plan import Plan
 from ._progress import Progress, ProgressBar
 from ._report import Report
+from ._sgd import SGD
 from ._trainer import Distillation, Evaluation, Grafting, Trainer, evaluate
 from ._version import __version__
 

@@ -97,6 +97,9 @@ FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "graft_network_batch_norm": (
         _status, [_handle, c_char_p, _value, c_double, c_double, _value_out]),
     "graft_network_relu": (_status, [_handle, _value, c_double, _value_out]),
+    "graft_network_clipped_relu": (_status, [_handle, _value, c_double, _value_out]),
+    "graft_network_concatenation": (_status, [_handle, _value_out, c_size_t, _value_out]),
+    "graft_network_dropout": (_status, [_handle, _value, c_double, _value_out]),
     "graft_network_sum": (_status, [_handle, _value, _value, _value_out]),
     "graft_network_shortcut": (_status, [_handle, _value, c_int64, c_int64, _value_out]),
     "graft_network_pool": (
@@ -112,6 +115,7 @@ FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "graft_network_save": (_status, [_handle, c_char_p]),
     "graft_network_load": (_status, [_handle, c_char_p]),
     "graft_network_set_threads": (_status, [_handle, c_int32]),
+    "graft_network_set_dropout": (_status, [_handle, c_uint64, c_uint64]),
     "graft_network_output_shape": (_status, [_handle, _integers]),
     "graft_network_forward": (_status, [_handle, c_uint32, _tensor, _tensor]),
     "graft_network_backward": (_status, [_handle, _tensor, _tensor]),

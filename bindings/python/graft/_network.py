@@ -4,35 +4,25 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from ctypes import byref, c_int32, c_int64
+from ctypes import byref, c_int64
 from typing import Any
 
 import numpy as np
 
 from . import _arrays, _checks
+from ._builder import Builder, Value
 from ._errors import InvalidArgumentError, InvalidStateError, ShapeMismatchError, check
 from ._handles import Handle
-from ._library import defaults, lib
+from ._library import lib
 from ._operations import Operation, operations
 from ._plan import Plan
-from ._structures import ConvolutionOptions, Mode, Pooling, SgdOptions, Tensor
+from ._structures import Mode, Tensor
 from ._structures import Operation as OperationStruct
 
-__all__ = ["Network", "SGD", "Value"]
+__all__ = ["Network", "Value"]
 
 
-class Value:
-    """What a layer puts out, or the network's input, while the network is built."""
-
-    def __init__(self, network: Network, index: int) -> None:
-        self._network = network
-        self._index = index
-
-    def __repr__(self) -> str:
-        return f"<value {self._index} of a network>"
-
-
-class Network:
+class Network(Builder):
     """A convolutional network; one thread at a time may use it.
 
     Build one by adding layers to `input` and calling `finish`, or take `graft.resnet`. Images are
@@ -76,85 +66,6 @@ class Network:
 
     # ---- construction ----------------------------------------------------------------------------
 
-    @property
-    def input(self) -> Value:
-        """The images."""
-        return Value(self, 0)
-
-    def convolution(
-        self, name: str, input: Value, filters: int, kernel: int | tuple[int, int] = 3, *,
-        stride: int | tuple[int, int] = 1, padding: int | tuple[int, int] = 0,
-        dilation: int | tuple[int, int] = 1, groups: int = 1, bias: bool = False,
-    ) -> Value:
-        """Add a convolution, whose weight is filters x channels / groups x height x width.
-
-        Pairs are (height, width); a single number stands for both.
-        """
-        options = defaults(ConvolutionOptions, "graft_convolution_options_init")
-        options.filters = _checks.integer(filters, "filters")
-        options.groups, options.bias = _checks.integer(groups, "groups"), bool(bias)
-        pairs = {"kernel": kernel, "stride": stride, "padding": padding, "dilation": dilation}
-        for field, pair in pairs.items():
-            height, width = _checks.pair(pair, field)
-            setattr(options, f"{field}_height", height)
-            setattr(options, f"{field}_width", width)
-        return self._layer(
-            "convolution", _checks.text(name, "name"), self._index(input), byref(options))
-
-    def batch_norm(
-        self, name: str, input: Value, epsilon: float = 1e-5, momentum: float = 0.1
-    ) -> Value:
-        """Add a batch norm over the channels."""
-        return self._layer(
-            "batch_norm", _checks.text(name, "name"), self._index(input),
-            _checks.number(epsilon, "epsilon"), _checks.number(momentum, "momentum"))
-
-    def relu(self, input: Value, negative_slope: float = 0.0) -> Value:
-        """Add a ReLU; a leaky one where `negative_slope` is not 0."""
-        return self._layer(
-            "relu", self._index(input), _checks.number(negative_slope, "negative_slope"))
-
-    def sum(self, a: Value, b: Value) -> Value:
-        """Add the sum of two values of one shape: a residual connection."""
-        return self._layer("sum", self._index(a), self._index(b))
-
-    def shortcut(self, input: Value, stride: int, channels: int) -> Value:
-        """Add the parameterless shortcut (option A): strided, padded with zero channels."""
-        return self._layer(
-            "shortcut", self._index(input), _checks.integer(stride, "stride"),
-            _checks.integer(channels, "channels"))
-
-    def max_pool(
-        self, input: Value, kernel: int, stride: int | None = None, padding: int = 0
-    ) -> Value:
-        """Add maximum pooling over kernel x kernel windows; `stride` is `kernel` by default."""
-        return self._pool(input, Pooling.MAX, kernel, stride, padding)
-
-    def average_pool(
-        self, input: Value, kernel: int, stride: int | None = None, padding: int = 0
-    ) -> Value:
-        """Add average pooling; padding counts as zeros."""
-        return self._pool(input, Pooling.AVERAGE, kernel, stride, padding)
-
-    def _pool(
-        self, input: Value, pooling: Pooling, kernel: int, stride: int | None, padding: int
-    ) -> Value:
-        sizes = {"kernel": kernel, "stride": kernel if stride is None else stride}
-        sizes["padding"] = padding
-        return self._layer(
-            "pool", self._index(input), pooling,
-            *(_checks.integer(size, name) for name, size in sizes.items()))
-
-    def global_pool(self, input: Value) -> Value:
-        """Add the mean over height and width."""
-        return self._layer("global_pool", self._index(input))
-
-    def linear(self, name: str, input: Value, features: int, bias: bool = True) -> Value:
-        """Add a linear layer over all of its input, flattened as PyTorch does."""
-        return self._layer(
-            "linear", _checks.text(name, "name"), self._index(input),
-            _checks.integer(features, "features"), bool(bias))
-
     def finish(self, output: Value, seed: int = 0) -> Network:
         """End the construction: `output` is what the network computes; weights start from `seed`.
 
@@ -165,11 +76,6 @@ class Network:
         """
         check(lib.graft_network_finish(self, self._index(output), _checks.seed(seed)))
         return self
-
-    def _layer(self, kind: str, *arguments: Any) -> Value:
-        output = c_int32()
-        check(getattr(lib, f"graft_network_{kind}")(self, *arguments, byref(output)))
-        return Value(self, output.value)
 
     # ---- structure -------------------------------------------------------------------------------
 
@@ -207,14 +113,6 @@ class Network:
         """The plan of a graft of such networks, read off the structure: a trainer uses it."""
         self.state_dict()
         return Plan._made(self._names, "graft_network_plan", self)
-
-    def _index(self, value: Value) -> int:
-        if not isinstance(value, Value):
-            raise InvalidArgumentError(
-                f"{value!r} is not a value of a network: give what a layer returned, or .input")
-        if value._network is not self:
-            raise InvalidArgumentError("the value belongs to another network")
-        return value._index
 
     # ---- weights ---------------------------------------------------------------------------------
 
@@ -310,6 +208,15 @@ class Network:
         check(lib.graft_network_set_threads(self, count))
         self._threads = count
 
+    def set_dropout(self, seed: int, step: int = 0) -> None:
+        """Say what the next training pass's dropouts draw from; each such pass counts `step` up.
+
+        A network starts with the seed of its construction at step 0. The same seed and step drop
+        the same: a run that is resumed at step n sets n. (A `Trainer` sets both itself.)
+        """
+        check(lib.graft_network_set_dropout(
+            self, _checks.seed(seed), _checks.seed(step, "step")))
+
     @property
     def output_shape(self) -> tuple[int, int, int]:
         """Channels, height and width of the output for one image."""
@@ -325,7 +232,8 @@ class Network:
         images
             N x C x H x W, float32, any strides, any kind of array; not copied.
         training
-            Whether batch norm uses (and remembers) the batch's statistics; `backward` needs it.
+            Whether batch norm uses (and remembers) the batch's statistics and dropout drops;
+            `backward` needs it.
 
         Returns
         -------
@@ -398,51 +306,3 @@ class Network:
         tensors = self.state_dict().values()
         count = sum(array.size for array in tensors if array.dtype == np.float32)
         return f"<Network of {len(tensors)} tensors, {count} weights>"
-
-
-class SGD:
-    """Stochastic gradient descent with momentum, as torch.optim.SGD computes it.
-
-    Examples
-    --------
-    >>> optimiser = SGD(network, learning_rate=0.1)
-    >>> logits = network.forward(images, training=True)
-    >>> loss, gradient = distillation_loss(logits, [], labels)
-    >>> network.backward(gradient)
-    >>> optimiser.step()
-    """
-
-    def __init__(
-        self, network: Network, learning_rate: float = 0.1, momentum: float = 0.9,
-        weight_decay: float = 5e-4, nesterov: bool = False,
-    ) -> None:
-        options = defaults(SgdOptions, "graft_sgd_options_init")
-        options.learning_rate = _checks.number(learning_rate, "learning_rate")
-        options.momentum = _checks.number(momentum, "momentum")
-        options.weight_decay = _checks.number(weight_decay, "weight_decay")
-        options.nesterov = bool(nesterov)
-        self._network = _checks.instance(network, Network, "network")
-        self._learning_rate = float(learning_rate)
-        self._handle = Handle("graft_sgd_create", "graft_sgd_destroy", network, byref(options))
-
-    @property
-    def _as_parameter_(self) -> Any:
-        return self._handle._as_parameter_
-
-    @property
-    def learning_rate(self) -> float:
-        """The learning rate of the next step."""
-        return self._learning_rate
-
-    @learning_rate.setter
-    def learning_rate(self, value: float) -> None:
-        check(lib.graft_sgd_set_learning_rate(self, value))
-        self._learning_rate = float(value)
-
-    def step(self) -> None:
-        """One step with the gradients of the network's last backward pass."""
-        check(lib.graft_sgd_step(self))
-
-    def momentum_buffers(self) -> dict[str, np.ndarray]:
-        """The parameters' momentum buffers by name: the optimiser's own memory."""
-        return self._network._parameters("graft_sgd_momentum", self)
