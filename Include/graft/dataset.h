@@ -112,7 +112,8 @@ graft_status graft_dataset_read(const graft_dataset *dataset, const int64_t *ind
 /**
  * The batch that a trainer would see: the same seed gives the same batches, on any machine.
  *
- * @param seed, epoch decide order, crops and flips; epoch counts from 1.
+ * @param seed decides order, crops and flips, together with `epoch`.
+ * @param epoch counts from 1.
  * @param batch number of the batch within the epoch, from 0.
  * @param batch_size 1 to 65536.
  * @param crop_padding 0 for none, to 4096: pixels of zeros around an image, of which a window of

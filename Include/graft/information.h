@@ -96,7 +96,8 @@ graft_status graft_invalid_filters(const graft_tensor *weights, double threshold
  * alpha is rounded once to float32 on the side >= 1/2, the other side being its exact complement,
  * so that alpha(h, g) + alpha(g, h) is 1 without a rounding.
  *
- * @param h_self, h_other information of the receiving and of the giving layer, finite.
+ * @param h_self information of the receiving layer, finite.
+ * @param h_other information of the giving layer, finite.
  * @param a range of the coefficient, 0 <= a <= 1 (paper: 0.4; 0 is the plain average).
  * @param c steepness, 0 <= c, finite (paper: 500; the grafting+ script: 10).
  * @param compatibility 1 rounds alpha to two decimals as the published code does, 0 does not.
@@ -108,8 +109,8 @@ graft_status graft_coefficient(double h_self, double h_other, double a, double c
  * Blends two tensors: self <- alpha self + (1 - alpha) other, in place. Products and sum in
  * float64, rounded once to their type: blending equal tensors changes nothing, bit for bit.
  *
- * @param self, other same shape and type, of floating point, all finite; may not overlap
- *        unless identical.
+ * @param self of floating point, all finite.
+ * @param other same shape and type, all finite; may not overlap with `self` unless identical.
  * @param alpha 0 <= alpha <= 1; rounded to float32 as graft_coefficient does.
  * @param threads 0 takes what OpenMP would.
  */

@@ -83,9 +83,11 @@ void graft_trainer_options_init(graft_trainer_options *options, size_t size);
 /**
  * Makes a trainer.
  *
- * @param options, graft, distillation each NULL for the defaults; copied. graft->threads and
- *        distillation->threads are not used: the trainer's are. graft->step is not used either: it
- *        is the number of grafts before, (epoch - start) / every, and for noise the epoch.
+ * @param options NULL for the defaults; copied.
+ * @param graft NULL for the defaults; copied. graft->threads is not used: the trainer's are. Nor is
+ *        graft->step: it is the number of grafts before, (epoch - start) / every, and for noise the
+ *        epoch.
+ * @param distillation NULL for the defaults; copied. Its threads are not used.
  * @param train the training set, at least one image. @param test NULL for no evaluation.
  *        Both are held until graft_trainer_destroy.
  */

@@ -322,8 +322,8 @@ def graft(
     weighting
         How much: "entropy", the paper's adaptive coefficient; "filter_entropy", the same on the
         sums of the filters' entropies; "l1", on the layers' l1 norms; "filter", for each filter
-        from its batch-norm scale, |own| / (|own| + |other|) (see `Plan.set_scales`); or a number
-        from 0 to 1, the share that every array keeps (0.5 averages, 0 hands whole networks on),
+        from its batch-norm scale, ``|own| / (|own| + |other|)`` (see `Plan.set_scales`); or a
+        number from 0 to 1, the share that every array keeps (0.5 averages, 0 hands whole networks on),
         which "constant" takes from `constant`.
     a, c
         Range and steepness of the adaptive coefficient.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Union
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ from torch.nn import functional
 from .._checks import number
 from .._errors import InvalidArgumentError, ShapeMismatchError
 
-Teachers = Tensor | Sequence[Tensor]
+Teachers = Union[Tensor, Sequence[Tensor]]
 
 
 class DistillationLoss(nn.Module):
