@@ -87,13 +87,14 @@ def test_cpp(tmp_path: Path) -> None:
         ROOT / "examples" / "cpp" / "graft_networks.cpp", tmp_path))
 
 
-def test_swift() -> None:
-    """Built below build/, so that a second run is quick."""
+def swift_run(product: str) -> list[str]:
+    """Lines that a product of examples/swift prints. Built below build/, so that a second run is
+    quick."""
     scratch = ROOT / "build" / "swift-example"
     flags = shlex.split(os.environ.get("SWIFT_FLAGS", ""))
     command = [
         "swift", "run", "-q", "--package-path", str(ROOT / "examples" / "swift"),
-        "--scratch-path", str(scratch), *flags]
+        "--scratch-path", str(scratch), *flags, product]
     stale = scratch.exists()
     result = subprocess.run(command, capture_output=True, text=True)
     if result.returncode != 0 and stale:
@@ -101,7 +102,11 @@ def test_swift() -> None:
         shutil.rmtree(scratch)
         result = subprocess.run(command, capture_output=True, text=True)
     assert result.returncode == 0, result.stdout + result.stderr
-    lines = result.stdout.splitlines()
+    return result.stdout.splitlines()
+
+
+def test_swift() -> None:
+    lines = swift_run("Example")
     assert lines[0].split()[:4] == ["layer", "net", "from", "alpha"]
     for k, row in enumerate(expected()):
         words = lines[1 + k].split()[0 if k else 1:]
@@ -112,3 +117,11 @@ def test_swift() -> None:
         assert (net, filters) == (k, 8)
         last = re.fullmatch(rf"network {k}: last weight (\S+)", lines[4 + k])
         assert last and float(last[1]) == pytest.approx(row[-1], abs=1e-6)
+
+
+def test_swift_in_five_minutes() -> None:
+    """The program of docs/start/swift.md."""
+    lines = swift_run("Start")
+    kept = [re.fullmatch(rf"epoch {1 + k}: conv of network 0 keeps (\S+) of itself", line)
+            for k, line in enumerate(lines)]
+    assert len(kept) == 3 and all(found and 0.3 <= float(found[1]) <= 0.7 for found in kept)

@@ -6,6 +6,8 @@ let package = Package(
   dependencies: [.package(name: "Graft", path: "../..")],
   targets: [
     .executableTarget(
-      name: "Example", dependencies: [.product(name: "Graft", package: "Graft")])
+      name: "Start", dependencies: [.product(name: "Graft", package: "Graft")]),
+    .executableTarget(
+      name: "Example", dependencies: [.product(name: "Graft", package: "Graft")]),
   ]
 )

@@ -65,7 +65,7 @@ class Grafter:
         See `graft.torch.plan`.
     process_group
         A group of `torch.distributed` with one network a process: the ring is by rank. See
-        docs/pytorch.md for what happens when a process dies.
+        docs/machines.md for what happens when a process dies.
     backend
         "auto", "library" or "torch".
     recorder

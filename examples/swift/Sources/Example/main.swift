@@ -1,7 +1,7 @@
 // Grafts three networks of one's own, from Swift.
 //
 //   make build       (installs the C libraries that Graft is built from)
-//   swift run --package-path examples/swift
+//   swift run --package-path examples/swift Example
 import Graft
 
 /// Stands for training: uniform numbers to the power 2k + 1, and a filter that died.
