@@ -64,7 +64,7 @@ def prepare(folder: Path) -> dict[str, str]:
 
 
 def squeezed(text: str) -> list[str]:
-    return [line.rstrip() for line in text.strip().splitlines()]
+    return [line.rstrip() for line in text.strip("\n").splitlines()]
 
 
 @pytest.mark.parametrize("page", RUN, ids=ids)
