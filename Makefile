@@ -1,4 +1,5 @@
-# Everything a newcomer needs: make demo, make test, make build, make bench, make clean, make help.
+# Everything a newcomer needs: make demo, make test, make build, make docs, make bench, make clean,
+# make help.
 # Each does all of its own set-up on a Debian with Swift 6, gcc, git and Python 3.
 
 LIBRARY := build/libgraft.so
@@ -44,12 +45,14 @@ $(VENV)/.demo: examples/demo/requirements.txt
 	@$(PIP) install -r $<
 	@touch $@
 
-# Open MPI for the example that uses it, and pkg-config for those who build without CMake. Where
-# there is no apt-get, the tests that need them say what they miss.
+# Open MPI for the example that uses it, pkg-config for those who build without CMake, Doxygen for
+# the guide. Where there is no apt-get, the tests that need them say what they miss.
+DOCS_PACKAGES := $(if $(shell command -v doxygen),,doxygen)
 TEST_PACKAGES := $(strip $(if $(shell command -v mpicc),,libopenmpi-dev) \
-  $(if $(shell command -v mpirun),,openmpi-bin) $(if $(shell command -v pkg-config),,pkg-config))
+  $(if $(shell command -v mpirun),,openmpi-bin) $(if $(shell command -v pkg-config),,pkg-config) \
+  $(DOCS_PACKAGES))
 
-$(VENV)/.packages:
+$(VENV)/.packages: Makefile
 	@mkdir -p $(VENV)
 ifneq ($(TEST_PACKAGES),)
 	@echo "Installing $(TEST_PACKAGES)"
@@ -58,7 +61,13 @@ ifneq ($(TEST_PACKAGES),)
 endif
 	@touch $@
 
-$(VENV)/.test: Tests/python/requirements.txt $(VENV)/.demo $(VENV)/.packages
+$(VENV)/.docs: docs/requirements.txt
+	@echo "Installing the guide's Python packages into $(VENV)"
+	@test -x $(VENV)/bin/python || python3 -m venv $(VENV)
+	@$(PIP) install -r $<
+	@touch $@
+
+$(VENV)/.test: Tests/python/requirements.txt $(VENV)/.demo $(VENV)/.docs $(VENV)/.packages
 	@echo "Installing the tests' Python packages into $(VENV)"
 	@$(PIP) install -r $<
 	@touch $@
@@ -129,6 +138,21 @@ demo: build $(VENV)/.demo
 test: build $(VENV)/.test
 	@SWIFT_FLAGS="$(SWIFT_FLAGS)" $(RUN) Tests/run.py
 
+# The guide as a site with search and reference, into build/docs. A warning is an error. A library
+# that is there is not built again.
+.PHONY: docs
+docs: $(if $(wildcard $(LIBRARY)),,build) $(VENV)/.docs $(if $(DOCS_PACKAGES),docs-packages)
+	@mkdir -p build/doxygen
+	@doxygen docs/Doxyfile
+	@$(RUN) -m sphinx -q -W --keep-going -b html docs build/docs
+	@echo "The guide: build/docs/index.html"
+
+.PHONY: docs-packages
+docs-packages:
+	@echo "Installing $(DOCS_PACKAGES)"
+	@$(APT) update >/dev/null
+	@$(APT) install --no-install-recommends $(DOCS_PACKAGES) >/dev/null
+
 .PHONY: bench
 bench: build $(VENV)/.test
 	@$(RUN) benchmarks/engine.py $(ARGS)
@@ -145,5 +169,6 @@ help:
 	@echo "make test    run every test; the last line counts them"
 	@echo "make build   build $(LIBRARY), the self-contained library (header: Include/graft.h)"
 	@echo "make install install it, headers, CMake and pkg-config files into PREFIX ($(PREFIX))"
+	@echo "make docs    the guide as a site with search and reference: build/docs/index.html"
 	@echo "make bench   measure speed beside PyTorch's"
 	@echo "make clean   remove everything that was built"
