@@ -12,7 +12,7 @@ import torch
 
 import graft
 from graft import _structures as s
-from graft._arrays import DescribedNetwork
+from graft._described_network import DescribedNetwork
 from graft._library import lib
 
 from test_information import numpy_entropy, published_entropy
@@ -454,7 +454,8 @@ def test_wrong_networks() -> None:
 
 
 def test_through_the_c_interface() -> None:
-    networks = [DescribedNetwork({"w": np.full((2, 2), k, np.float32)}) for k in range(2)]
+    weights = [np.full((2, 2), k, np.float32) for k in range(2)]
+    networks = [DescribedNetwork({"w": array}) for array in weights]
     tensor = ctypes.POINTER(s.Tensor)
     pointers = (tensor * 2)(*[each.pointer for each in networks])
     size = ctypes.sizeof(s.Tensor)
@@ -483,11 +484,11 @@ def test_through_the_c_interface() -> None:
         assert field.encode() in lib.graft_last_error()
         setattr(options, field, kept)
     assert report.value == 7
-    assert [each.arrays[0].max() for each in networks] == [0, 1]
+    assert [array.max() for array in weights] == [0, 1]
 
     # Without a report, and with a plan and a report that are read.
     assert lib.graft_apply(None, pointers, size, 1, 2, None, None) == 0
-    assert [each.arrays[0].max() for each in networks] == [0.5, 0.5]
+    assert [array.max() for array in weights] == [0.5, 0.5]
     assert lib.graft_apply(None, pointers, size, 1, 2, byref(options), byref(report)) == 0
     out = s.LayerReport()
     assert lib.graft_report_layer(report, 0, 1, byref(out)) == 0

@@ -339,18 +339,3 @@ def test_labels_become_int64():
     for bad in ([1.5], [[1]], np.ones(2), np.array([2**63], np.uint64)):
         with pytest.raises(ValueError, match="labels"):
             _arrays.int64_array(bad, "labels")
-
-
-def test_a_network_is_described_in_order():
-    network = {
-        "weight": torch.nn.Parameter(torch.ones(2, 3)),
-        "num_batches_tracked": torch.tensor(5),
-        "mask": np.ones(4, np.uint8),
-    }
-    described = _arrays.DescribedNetwork(network)
-    assert [tensor.name for tensor in described.tensors] == [
-        b"weight", b"num_batches_tracked", b"mask"]
-    assert [tensor.dtype for tensor in described.tensors] == [0, 4, 4]
-    assert described.tensors[0].data == network["weight"].data_ptr()
-    with pytest.raises(ValueError, match="networks\\[1\\] is 'list'"):
-        _arrays.DescribedNetwork([1], "networks[1]")

@@ -9,7 +9,6 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -189,55 +188,6 @@ def describe(
     if dtype is not None and seen.dtype != np.dtype(dtype):
         raise InvalidArgumentError(f"{name} is of type {seen.dtype}; it must be {np.dtype(dtype)}")
     return Described(seen, kind, name, name.encode("utf-8", "replace").replace(b"\0", b"?"))
-
-
-class DescribedNetwork:
-    """Descriptions of a network's tensors, one after the other, as `graft_apply` takes them.
-
-    Attributes
-    ----------
-    names : list of str
-    arrays : list of numpy.ndarray
-    tensors : ctypes array of Tensor
-    """
-
-    def __init__(
-        self, network: Mapping[str, Any], label: str = "network", writable: bool = True
-    ) -> None:
-        if not isinstance(network, Mapping):
-            raise InvalidArgumentError(
-                f"{label} is {type(network).__name__!r}: it must be a mapping of name -> array")
-        self.names = [str(name) for name in network]
-        self._described = [
-            _describe_any(array, name, f"{label}[{name!r}]", writable)
-            for name, array in zip(self.names, network.values())
-        ]
-        self.arrays = [described.array for described in self._described]
-        self.tensors = (Tensor * len(self.names))(*[one.tensor for one in self._described])
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    @property
-    def pointer(self) -> Any:
-        """`const graft_tensor *` to the first."""
-        return ctypes.cast(self.tensors, ctypes.POINTER(Tensor))
-
-
-def _describe_any(array: Any, name: str, label: str, writable: bool) -> Described:
-    """As `describe`, for one tensor of a network. Integers of any width are counters, which the
-    library leaves alone: those that are not int64 are described by a stand-in."""
-    seen, kind = _view(array, label, writable)
-    encoded = name.encode("utf-8", "replace").replace(b"\0", b"?")
-    if kind is None and seen.dtype.kind in "iub":
-        counter = np.zeros(seen.shape, dtype=np.int64) if seen.dtype != np.int64 else seen
-        return Described(counter, DType.INT64, label, encoded)
-    return _renamed(describe(array, label, writable), encoded)
-
-
-def _renamed(described: Described, name: bytes) -> Described:
-    described.tensor.name = name
-    return described
 
 
 def from_tensor(tensor: Tensor, owner: object) -> np.ndarray:

@@ -16,7 +16,8 @@ import numpy as np
 
 from . import _checks
 from . import _structures as s
-from ._arrays import Described, DescribedNetwork, describe, int64_array, pointer
+from ._arrays import Described, describe, int64_array, pointer
+from ._described_network import DescribedNetwork
 from ._errors import InvalidArgumentError, ShapeMismatchError, check
 from ._library import defaults, lib
 from ._plan import Plan

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from . import _structures as s
-from ._arrays import DescribedNetwork
+from ._described_network import DescribedNetwork
 from ._errors import InvalidArgumentError, check
 from ._library import lib
 
