@@ -158,6 +158,10 @@ bench: build $(VENV)/.test
 	@$(RUN) benchmarks/engine.py $(ARGS)
 	@$(RUN) benchmarks/grafting.py
 
+.PHONY: bench-graft
+bench-graft: build $(VENV)/.test
+	@$(RUN) benchmarks/grafting.py $(ARGS)
+
 .PHONY: clean
 clean:
 	rm -rf build .build
@@ -170,5 +174,6 @@ help:
 	@echo "make build   build $(LIBRARY), the self-contained library (header: Include/graft.h)"
 	@echo "make install install it, headers, CMake and pkg-config files into PREFIX ($(PREFIX))"
 	@echo "make docs    the guide as a site with search and reference: build/docs/index.html"
-	@echo "make bench   measure speed beside PyTorch's"
+	@echo "make bench   measure speed beside PyTorch's: the engine's, then a graft's"
+	@echo "make bench-graft  a graft's alone"
 	@echo "make clean   remove everything that was built"
