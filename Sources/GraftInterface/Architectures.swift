@@ -5,7 +5,7 @@ import GraftSupport
 // graft/architectures.h.
 
 /// An input's shape, each dimension within what a network takes.
-private func inputShape(_ channels: Int64, _ height: Int64, _ width: Int64) throws(GraftError)
+func inputShape(_ channels: Int64, _ height: Int64, _ width: Int64) throws(GraftError)
   -> ImageShape
 {
   let dimensions = 1...ImageShape.largestDimension
@@ -131,7 +131,7 @@ private let wideResNetDefaults: graft_wide_resnet_options = {
     depth: Int64(wideResNet.depth), widen: Int64(wideResNet.widen),
     classes: Int64(wideResNet.classes),
     channels: Int64(wideResNet.input.channels), height: Int64(wideResNet.input.height),
-    width: Int64(wideResNet.input.width), seed: 0)
+    width: Int64(wideResNet.input.width), seed: 0, dropout: wideResNet.dropout)
 }()
 
 @implementation @_cdecl("graft_wide_resnet_options_init")
@@ -154,6 +154,81 @@ public func graft_network_wide_resnet(
     wideResNet.widen = Int(clamping: given.widen)
     wideResNet.classes = Int(clamping: given.classes)
     wideResNet.input = try inputShape(given.channels, given.height, given.width)
+    wideResNet.dropout = given.dropout
     network.pointee = try makeHandle(try wideResNet.makeNetwork(seed: given.seed))
+  }
+}
+
+// MARK: ResNeXt
+
+private let resNeXtDefaults: graft_resnext_options = {
+  let resNeXt = ResNeXt()
+  return graft_resnext_options(
+    struct_size: MemoryLayout<graft_resnext_options>.size, depth: Int64(resNeXt.depth),
+    cardinality: Int64(resNeXt.cardinality), base_width: Int64(resNeXt.baseWidth),
+    classes: Int64(resNeXt.classes), channels: Int64(resNeXt.input.channels),
+    height: Int64(resNeXt.input.height), width: Int64(resNeXt.input.width), seed: 0)
+}()
+
+@implementation @_cdecl("graft_resnext_options_init")
+public func graft_resnext_options_init(
+  _ options: UnsafeMutablePointer<graft_resnext_options>?, _ size: Int
+) {
+  fill(options, size: size, with: resNeXtDefaults)
+}
+
+@implementation @_cdecl("graft_network_resnext")
+public func graft_network_resnext(
+  _ given: UnsafePointer<graft_resnext_options>?, _ network: UnsafeMutablePointer<OpaquePointer?>?
+) -> graft_status {
+  status { () throws(GraftError) in
+    let network = try required(network, "network")
+    let given = try options(given, defaults: resNeXtDefaults, name: "options")
+    var resNeXt = ResNeXt()
+    resNeXt.depth = Int(clamping: given.depth)
+    resNeXt.cardinality = Int(clamping: given.cardinality)
+    resNeXt.baseWidth = Int(clamping: given.base_width)
+    resNeXt.classes = Int(clamping: given.classes)
+    resNeXt.input = try inputShape(given.channels, given.height, given.width)
+    network.pointee = try makeHandle(try resNeXt.makeNetwork(seed: given.seed))
+  }
+}
+
+// MARK: DenseNet
+
+private let denseNetDefaults: graft_densenet_options = {
+  let denseNet = DenseNet()
+  return graft_densenet_options(
+    struct_size: MemoryLayout<graft_densenet_options>.size, depth: Int64(denseNet.depth),
+    growth: Int64(denseNet.growth), base_filters: Int64(denseNet.baseFilters),
+    bottleneck: denseNet.hasBottlenecks ? 1 : 0, reduction: denseNet.reduction, classes: Int64(denseNet.classes),
+    channels: Int64(denseNet.input.channels), height: Int64(denseNet.input.height),
+    width: Int64(denseNet.input.width), dropout: denseNet.dropout, seed: 0)
+}()
+
+@implementation @_cdecl("graft_densenet_options_init")
+public func graft_densenet_options_init(
+  _ options: UnsafeMutablePointer<graft_densenet_options>?, _ size: Int
+) {
+  fill(options, size: size, with: denseNetDefaults)
+}
+
+@implementation @_cdecl("graft_network_densenet")
+public func graft_network_densenet(
+  _ given: UnsafePointer<graft_densenet_options>?, _ network: UnsafeMutablePointer<OpaquePointer?>?
+) -> graft_status {
+  status { () throws(GraftError) in
+    let network = try required(network, "network")
+    let given = try options(given, defaults: denseNetDefaults, name: "options")
+    var denseNet = DenseNet()
+    denseNet.depth = Int(clamping: given.depth)
+    denseNet.growth = Int(clamping: given.growth)
+    denseNet.baseFilters = Int(clamping: given.base_filters)
+    denseNet.hasBottlenecks = try flag(given.bottleneck, "bottleneck")
+    denseNet.reduction = given.reduction
+    denseNet.classes = Int(clamping: given.classes)
+    denseNet.input = try inputShape(given.channels, given.height, given.width)
+    denseNet.dropout = given.dropout
+    network.pointee = try makeHandle(try denseNet.makeNetwork(seed: given.seed))
   }
 }

@@ -16,10 +16,14 @@ extension Network {
   /// The value that the last layer, a linear one, reads: the features that recognition compares.
   public func penultimate() throws(GraftError) -> Output {
     let last = graphNodes[try output().index]
-    guard case .linear = last.layer, let before = last.inputs.first else {
+    guard case .linear = last.layer, var before = last.inputs.first else {
       throw GraftError(
         .unsupported,
         "the network does not end in a linear layer: say which value its features are")
+    }
+    // A dropout does nothing in evaluation.
+    while case .dropout = graphNodes[before].layer, let input = graphNodes[before].inputs.first {
+      before = input
     }
     return Output(index: before)
   }

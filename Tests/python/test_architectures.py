@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from reference_joins import DenseNet, ResNeXt
 from reference_networks import VGG, MobileNetV2, WideResNet, load
 from safetensors.torch import load_file
 from test_resnet import batch, distance, gradients, ours
@@ -20,6 +21,18 @@ NETWORKS = [
         graft.wide_resnet, {"depth": 16, "widen": 2}, WideResNet, {"depth": 16, "widen": 2},
         id="WRN-16-2",
     ),
+    pytest.param(
+        graft.resnext, {"depth": 11, "cardinality": 4, "base_width": 8}, ResNeXt,
+        {"depth": 11, "cardinality": 4, "base_width": 8}, id="ResNeXt-11 4x8d",
+    ),
+    pytest.param(
+        graft.densenet, {"depth": 22}, DenseNet, {"depth": 22}, id="DenseNet-BC-22-12",
+    ),
+    pytest.param(
+        graft.densenet, {"depth": 16, "growth": 10, "bottleneck": False, "reduction": 1},
+        DenseNet, {"depth": 16, "growth": 10, "bottleneck": False, "reduction": 1},
+        id="DenseNet-16-10",
+    ),
 ]
 
 
@@ -30,8 +43,14 @@ NETWORKS = [
         (lambda: graft.mobilenet_v2(), MobileNetV2, 2_296_922),
         (lambda: graft.vgg(16), VGG, 14_728_266),
         (lambda: graft.wide_resnet(28, 10), WideResNet, 36_479_194),
+        # 34.4 M (Xie et al. 2017, table 7); 0.8 M and 1.0 M (Huang et al. 2017, table 2).
+        (lambda: graft.resnext(), ResNeXt, 34_426_698),
+        (lambda: graft.densenet(), DenseNet, 769_162),
+        (lambda: graft.densenet(40, bottleneck=False, reduction=1, base_filters=16),
+         lambda: DenseNet(40, bottleneck=False, reduction=1, base=16), 1_019_722),
     ],
-    ids=["MobileNetV2", "VGG-16", "WRN-28-10"],
+    ids=["MobileNetV2", "VGG-16", "WRN-28-10", "ResNeXt-29 8x64d", "DenseNet-BC-100-12",
+         "DenseNet-40-12"],
 )
 def test_names_and_counts_are_those_of_pytorch(network, module, parameters) -> None:
     reference = module()
@@ -112,6 +131,16 @@ def test_files_are_exchanged_with_pytorch(
         (lambda: graft.wide_resnet(28, 0), "widen"),
         (lambda: graft.mobilenet_v2(0), "classes"),
         (lambda: graft.resnet(21), "6n \\+ 2"),
+        (lambda: graft.wide_resnet(10, 1, dropout=1), "probability"),
+        (lambda: graft.resnext(28), "9n \\+ 2"),
+        (lambda: graft.resnext(29, 0), "cardinality"),
+        (lambda: graft.resnext(29, 8, 2000), "base_width"),
+        (lambda: graft.densenet(41), "6n \\+ 4"),
+        (lambda: graft.densenet(41, bottleneck=False), "3n \\+ 4"),
+        (lambda: graft.densenet(growth=0), "growth"),
+        (lambda: graft.densenet(reduction=0), "reduction"),
+        (lambda: graft.imagenet("resnet19"), "resnet18"),
+        (lambda: graft.imagenet("mobilenet_v2", dropout=1.5), "dropout"),
     ],
 )
 def test_what_cannot_be_made_is_refused(make, words) -> None:

@@ -18,7 +18,8 @@ from graft._functions import FUNCTIONS
 
 ROUNDS = 400
 # Those that may make large networks, which takes its time.
-HEAVY = {f"graft_network_{name}" for name in ("resnet", "mobilenet", "vgg", "wide_resnet")}
+HEAVY = {f"graft_network_{name}" for name in (
+    "resnet", "mobilenet", "vgg", "wide_resnet", "resnext", "densenet", "imagenet")}
 # Those that find nothing wrong with any arguments: they fail softly to 0, or take numbers alone.
 HARMLESS = {"graft_version", "graft_status_name"}
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from reference_joins import DenseNet, ResNeXt
 from reference_networks import VGG, MobileNetV2, ResNet, WideResNet, load
 
 import graft
@@ -19,7 +20,12 @@ NETWORKS = [
     pytest.param(lambda: graft.mobilenet_v2(seed=3), MobileNetV2, id="MobileNetV2"),
     pytest.param(lambda: graft.vgg(11, seed=4), lambda: VGG(11), id="VGG-11"),
     pytest.param(
-        lambda: graft.wide_resnet(10, 2, seed=5), lambda: WideResNet(10, 2), id="WRN-10-2"),
+        lambda: graft.wide_resnet(10, 2, dropout=0.3, seed=5), lambda: WideResNet(10, 2),
+        id="WRN-10-2"),
+    pytest.param(
+        lambda: graft.resnext(11, 2, 8, seed=6), lambda: ResNeXt(11, 2, 8), id="ResNeXt-11 2x8d"),
+    pytest.param(
+        lambda: graft.densenet(16, dropout=0.2, seed=7), lambda: DenseNet(16), id="DenseNet-BC-16"),
 ]
 
 

@@ -26,14 +26,19 @@ MODELS = {
     "wide_resnet_16_4": 16, "geometric of 2": 3, "geometric of 16": 28}
 
 
-@pytest.fixture(scope="module")
-def results() -> dict[str, dict[str, Any]]:
+def install() -> None:
+    """Puts the packages into their folder, once."""
     complete = PACKAGES / ".complete"
     if not complete.exists():
         subprocess.run(
             [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--upgrade", "--target",
              str(PACKAGES), "-r", str(TESTS / "requirements-models.txt")], check=True)
         complete.touch()
+
+
+@pytest.fixture(scope="module")
+def results() -> dict[str, dict[str, Any]]:
+    install()
     package = Path(graft.__file__).resolve().parents[1]
     path = os.pathsep.join(str(folder) for folder in (package, TESTS, PACKAGES))
     output = subprocess.run(

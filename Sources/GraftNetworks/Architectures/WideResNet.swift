@@ -1,13 +1,14 @@
 import GraftSupport
 
 /// A wide residual network (Zagoruyko and Komodakis 2016, "Wide Residual Networks", table 1): depth
-/// 6n + 4, pre-activation blocks, three groups of 16, 32 and 64 times `widen` filters. Without
-/// dropout.
+/// 6n + 4, pre-activation blocks, three groups of 16, 32 and 64 times `widen` filters.
 public struct WideResNet: Equatable, Sendable {
   public var depth = 28
   public var widen = 10
   public var classes = 10
   public var input = ImageShape(channels: 3, height: 32, width: 32)
+  /// Probability of the dropout between a block's convolutions; 0 for none.
+  public var dropout = 0.0
 
   public init() {}
 
@@ -49,6 +50,7 @@ public struct WideResNet: Equatable, Sendable {
     var x = try network.convolution(
       "\(name).conv1", activated, convolution(filters, stride: stride))
     x = try network.relu(try network.batchNorm("\(name).bn2", x))
+    x = try network.dropout(x, probability: dropout)
     x = try network.convolution("\(name).conv2", x, convolution(filters))
     var identity = input
     if try network.shape(of: input).channels != filters {

@@ -7,7 +7,15 @@ those who have none.
 
 from typing import TYPE_CHECKING as _TYPE_CHECKING, Any as _Any
 
-from ._architectures import mobilenet_v2, resnet, vgg, wide_resnet
+from ._architectures import (
+    densenet,
+    imagenet,
+    mobilenet_v2,
+    resnet,
+    resnext,
+    vgg,
+    wide_resnet,
+)
 from ._data import Dataset
 from ._errors import (
     CancelledError,
@@ -53,9 +61,10 @@ __all__ = [
     "FormatError", "GraftError", "Grafting", "History", "InternalError", "InvalidArgumentError",
     "InvalidStateError", "Network", "NotFiniteError", "Operation", "OutOfMemoryError", "Plan",
     "Progress", "ProgressBar", "Report", "SGD", "ShapeMismatchError", "Trainer", "UnsupportedError",
-    "Value", "__version__", "blend", "coefficient", "distillation_loss", "entropy", "evaluate",
-    "filter_entropies", "filter_norms", "graft", "histogram", "instructions", "invalid_filters",
-    "is_due", "mobilenet_v2", "resnet", "vgg", "wide_resnet",
+    "Value", "__version__", "blend", "coefficient", "densenet", "distillation_loss", "entropy",
+    "evaluate", "filter_entropies", "filter_norms", "graft", "histogram", "imagenet",
+    "instructions", "invalid_filters", "is_due", "mobilenet_v2", "resnet", "resnext", "vgg",
+    "wide_resnet",
 ]
 
 #: Imported when first asked for: `import graft` stays quick.

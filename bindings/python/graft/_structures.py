@@ -93,6 +93,24 @@ class Shortcut(IntEnum):
     B = 1
 
 
+class ImagenetModel(IntEnum):
+    """graft_imagenet_model: a network for images of ImageNet's size."""
+
+    RESNET18 = 0
+    RESNET34 = 1
+    RESNET50 = 2
+    RESNET101 = 3
+    RESNET152 = 4
+    RESNEXT50_32X4D = 5
+    RESNEXT101_32X8D = 6
+    WIDE_RESNET50_2 = 7
+    MOBILENET_V2 = 8
+    DENSENET121 = 9
+    DENSENET169 = 10
+    DENSENET201 = 11
+    DENSENET161 = 12
+
+
 class Pooling(IntEnum):
     """graft_pooling: how a pooling layer summarises its window."""
 
@@ -331,6 +349,57 @@ class WideResnetOptions(Sized):
         ("height", c_int64),
         ("width", c_int64),
         ("seed", c_uint64),
+        ("dropout", c_double),
+    ]
+
+
+class ResnextOptions(Sized):
+    """graft_resnext_options"""
+
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("depth", c_int64),
+        ("cardinality", c_int64),
+        ("base_width", c_int64),
+        ("classes", c_int64),
+        ("channels", c_int64),
+        ("height", c_int64),
+        ("width", c_int64),
+        ("seed", c_uint64),
+    ]
+
+
+class DensenetOptions(Sized):
+    """graft_densenet_options"""
+
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("depth", c_int64),
+        ("growth", c_int64),
+        ("base_filters", c_int64),
+        ("bottleneck", c_int32),
+        ("reduction", c_double),
+        ("classes", c_int64),
+        ("channels", c_int64),
+        ("height", c_int64),
+        ("width", c_int64),
+        ("dropout", c_double),
+        ("seed", c_uint64),
+    ]
+
+
+class ImagenetOptions(Sized):
+    """graft_imagenet_options"""
+
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("model", c_uint32),
+        ("classes", c_int64),
+        ("channels", c_int64),
+        ("height", c_int64),
+        ("width", c_int64),
+        ("dropout", c_double),
+        ("seed", c_uint64),
     ]
 
 
@@ -484,6 +553,9 @@ STRUCTS: dict[str, type[Sized]] = {
     "graft_mobilenet_options": MobilenetOptions,
     "graft_vgg_options": VggOptions,
     "graft_wide_resnet_options": WideResnetOptions,
+    "graft_resnext_options": ResnextOptions,
+    "graft_densenet_options": DensenetOptions,
+    "graft_imagenet_options": ImagenetOptions,
     "graft_convolution_options": ConvolutionOptions,
     "graft_operation": Operation,
     "graft_sgd_options": SgdOptions,
@@ -502,6 +574,7 @@ ENUMERATIONS: dict[str, tuple[type[IntEnum], str]] = {
     "graft_source": (Source, "GRAFT_SOURCE_"),
     "graft_weighting": (Weighting, "GRAFT_WEIGHTING_"),
     "graft_shortcut": (Shortcut, "GRAFT_SHORTCUT_"),
+    "graft_imagenet_model": (ImagenetModel, "GRAFT_IMAGENET_"),
     "graft_pooling": (Pooling, "GRAFT_POOLING_"),
     "graft_operation_kind": (OperationKind, "GRAFT_OPERATION_"),
     "graft_mode": (Mode, "GRAFT_"),
