@@ -106,7 +106,9 @@ def entropies(counts: torch.Tensor) -> torch.Tensor:
     return torch.special.entr(p / p.sum(1, keepdim=True)).sum(1)
 
 
-def vectorised(networks: Tensors, measure: Callable[[list[torch.Tensor]], torch.Tensor]) -> Contender:
+def vectorised(
+    networks: Tensors, measure: Callable[[list[torch.Tensor]], torch.Tensor]
+) -> Contender:
     """Entropies by `measure`, then a foreach blend in place."""
     names = [name for name, w in networks[0].items() if w.is_floating_point()]
     own_layers = layers(networks[0])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from ctypes import byref, c_int64
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -194,6 +195,43 @@ class Network(Builder):
     def load(self, path: str | os.PathLike[str]) -> None:
         """Read weights from a .safetensors file; on an error the network has not changed."""
         check(lib.graft_network_load(self, _arrays.path_bytes(path)))
+
+    def to_onnx(
+        self, path: str | os.PathLike[str], *, fold_batch_norm: bool = False,
+        output: Value | None = None,
+    ) -> None:
+        """Write the network as an ONNX file, as it runs in evaluation.
+
+        It takes "images", N x C x H x W float32 with N free, and gives "output". Constants have the
+        names of the state dict. Needs the onnx package (`pip install "filtergraft[onnx]"`).
+
+        Parameters
+        ----------
+        path
+            The file; it appears whole.
+        fold_batch_norm
+            Whether batch norms become part of the convolution or linear layer that they alone read.
+            Those behind a sum or a pool, as in pre-activation networks, stay.
+        output
+            What the model puts out; by default what the network does. `penultimate` gives a model
+            of the features.
+
+        Raises
+        ------
+        UnsupportedError
+            Where the onnx package is not installed.
+        InvalidStateError
+            Where the network is under construction.
+        FileError
+            Where the file cannot be written.
+        """
+        from . import _onnx
+        from ._write import write_all
+
+        whole = self.output  # raises while the network is under construction
+        end = self._index(whole if output is None else output)
+        made = _onnx.model(self.operations(), self.state_dict(), end, bool(fold_batch_norm))
+        write_all([(Path(path), lambda file: file.write(made.SerializeToString()))])
 
     # ---- running ---------------------------------------------------------------------------------
 
