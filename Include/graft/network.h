@@ -228,6 +228,13 @@ typedef struct graft_sgd_options {
   double weight_decay;
   /** 1 for Nesterov momentum. Default 0. */
   int32_t nesterov;
+  /** 1 spares batch norms and biases the decay: only weights of convolutions and linear layers
+   * shrink. Default 0: all parameters do. */
+  int32_t decay_weights_only;
+  /** Where the l2 norm of all gradients together is longer than this, the step takes them scaled to
+   * it, as torch.nn.utils.clip_grad_norm_ does (graft_network_gradient shows them unscaled). 0
+   * (default) neither measures nor clips, INFINITY measures only. */
+  double clip_norm;
 } graft_sgd_options;
 
 /** Writes the defaults into the first `size` bytes of *options and sets its struct_size. */
@@ -243,8 +250,20 @@ void graft_sgd_destroy(graft_sgd *optimiser);
 /** Changes the learning rate. */
 graft_status graft_sgd_set_learning_rate(graft_sgd *optimiser, double learning_rate);
 
-/** One step with the gradients of the last backward pass. */
+/**
+ * One step with the gradients of the last backward pass.
+ *
+ * @return GRAFT_NOT_FINITE where clip_norm is set and the gradients' norm is not finite; nothing has
+ *         changed then.
+ */
 graft_status graft_sgd_step(graft_sgd *optimiser);
+
+/**
+ * Gives the l2 norm of all gradients together in the last step, before clipping.
+ *
+ * @return GRAFT_INVALID_STATE where clip_norm is 0 or no step has been made.
+ */
+graft_status graft_sgd_gradient_norm(const graft_sgd *optimiser, double *norm);
 
 /** Describes the momentum buffer of tensor `index` in place; GRAFT_INVALID_ARGUMENT for buffers. */
 graft_status graft_sgd_momentum(graft_sgd *optimiser, size_t index, graft_tensor *tensor);

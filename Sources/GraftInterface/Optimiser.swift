@@ -9,7 +9,8 @@ private let defaults: graft_sgd_options = {
   let settings = SGD.Settings()
   return graft_sgd_options(
     struct_size: MemoryLayout<graft_sgd_options>.size, learning_rate: 0.1,
-    momentum: settings.momentum, weight_decay: settings.weightDecay, nesterov: 0)
+    momentum: settings.momentum, weight_decay: settings.weightDecay, nesterov: 0,
+    decay_weights_only: 0, clip_norm: 0)
 }()
 
 @implementation @_cdecl("graft_sgd_options_init")
@@ -36,6 +37,8 @@ public func graft_sgd_create(
     settings.momentum = given.momentum
     settings.weightDecay = given.weight_decay
     settings.nesterov = try flag(given.nesterov, "nesterov")
+    settings.decaysWeightsOnly = try flag(given.decay_weights_only, "decay_weights_only")
+    settings.clipNorm = given.clip_norm
     optimiser.pointee = try makeHandle(
       try SGD(network: network, settings: settings, learningRate: given.learning_rate))
   }
@@ -60,6 +63,21 @@ public func graft_sgd_set_learning_rate(_ optimiser: OpaquePointer?, _ learningR
 public func graft_sgd_step(_ optimiser: OpaquePointer?) -> graft_status {
   status { () throws(GraftError) in
     try object(optimiser, SGD.self, "optimiser").step()
+  }
+}
+
+@implementation @_cdecl("graft_sgd_gradient_norm")
+public func graft_sgd_gradient_norm(
+  _ optimiser: OpaquePointer?, _ norm: UnsafeMutablePointer<Double>?
+) -> graft_status {
+  status { () throws(GraftError) in
+    let optimiser = try object(optimiser, SGD.self, "optimiser")
+    let norm = try required(norm, "norm")
+    guard optimiser.gradientNorm.isFinite else {
+      throw GraftError(
+        .invalidState, "the gradients' norm is not known: it is measured in a step with clip_norm")
+    }
+    norm.pointee = optimiser.gradientNorm
   }
 }
 

@@ -152,7 +152,9 @@ static void sgd_tile(void *context, int64_t tile, int worker) {
   const gk_sgd_settings *set = job->settings;
   int64_t i = tile * GK_GRAIN, end = gk_min(job->count, i + GK_GRAIN);
   for (; i < end; ++i) {
-    float w = job->weights[i], d = job->gradient[i] + set->decay * w;
+    /* (Apart from the sum, whose rounding must not depend on there being a scale.) */
+    float w = job->weights[i], g = set->scale * job->gradient[i];
+    float d = g + set->decay * w;
     float m = set->first ? d : set->momentum * job->momentum[i] + d;
     job->momentum[i] = m;
     job->weights[i] = w - set->rate * (set->nesterov ? d + set->momentum * m : m);

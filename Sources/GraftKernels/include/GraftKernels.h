@@ -16,6 +16,7 @@
 #include "graft_memory.h"
 #include "graft_message.h"
 #include "graft_norm.h"
+#include "graft_optimiser.h"
 #include "graft_parallel.h"
 #include "graft_pooling.h"
 #include "graft_rename.h"

@@ -22,10 +22,10 @@ void gk_rectify_backward(int threads, const float *out, float slope, float *grad
 void gk_apply_gradient(int threads, gk_gradient_view gradient, float *to, int accumulate,
                        int64_t pixels, int64_t channels);
 
-/* Plain SGD as torch.optim.SGD: d = gradient + decay w; momentum = first ? d : mu momentum + d;
- * w -= rate (nesterov ? d + mu momentum : momentum). */
+/* Plain SGD as torch.optim.SGD: d = scale gradient + decay w; momentum = first ? d : mu momentum
+ * + d; w -= rate (nesterov ? d + mu momentum : momentum). */
 typedef struct gk_sgd_settings {
-  float rate, momentum, decay;
+  float rate, momentum, decay, scale;
   int nesterov, first;
 } gk_sgd_settings;
 void gk_sgd(int threads, const gk_sgd_settings *settings, float *weights, const float *gradient,

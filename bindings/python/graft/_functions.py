@@ -80,6 +80,12 @@ FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
         _status,
         [_handle, c_uint64, c_int64, c_int64, c_int64, c_int64, c_int32, _tensor, _integers,
          POINTER(c_size_t)]),
+    "graft_dataset_augmented_batch": (
+        _status,
+        [_handle, POINTER(s.Augmentation), c_uint64, c_int64, c_int64, c_int64, _tensor, _integers,
+         _integers, _doubles, POINTER(c_size_t)]),
+    # augmentation.h
+    "graft_augmentation_init": _init(s.Augmentation),
     # network.h
     "graft_resnet_options_init": _init(s.ResnetOptions),
     "graft_network_resnet": (_status, [POINTER(s.ResnetOptions), _handle_out]),
@@ -140,6 +146,7 @@ FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "graft_sgd_destroy": (None, [_handle]),
     "graft_sgd_set_learning_rate": (_status, [_handle, c_double]),
     "graft_sgd_step": (_status, [_handle]),
+    "graft_sgd_gradient_norm": (_status, [_handle, POINTER(c_double)]),
     "graft_sgd_momentum": (_status, [_handle, c_size_t, _tensor]),
     # trainer.h
     "graft_trainer_options_init": _init(s.TrainerOptions),
@@ -154,7 +161,13 @@ FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "graft_trainer_run": (_status, [_handle, s.Callback, c_void_p]),
     "graft_trainer_epochs_done": (c_int64, [_handle]),
     "graft_trainer_record": (_status, [_handle, c_int64, c_size_t, POINTER(s.EpochRecord)]),
+    "graft_trainer_step_record_count": (c_size_t, [_handle]),
+    "graft_trainer_step_record": (
+        _status, [_handle, c_size_t, c_size_t, POINTER(s.StepRecord)]),
+    "graft_trainer_gradient_norm": (_status, [_handle, c_size_t, POINTER(c_double)]),
+    "graft_trainer_ema": (_status, [_handle, c_size_t, _handle]),
     "graft_trainer_graft_report": (_status, [_handle, c_int64, _handle_out]),
+    "graft_network_evaluate": (_status, [_handle, _handle, c_int64, POINTER(s.Evaluation)]),
     "graft_evaluate": (_status, [_handle, _handle, c_int64, _doubles, _doubles]),
     "graft_trainer_save": (_status, [_handle, c_char_p]),
     "graft_trainer_load": (_status, [_handle, c_char_p]),

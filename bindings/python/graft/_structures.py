@@ -171,6 +171,7 @@ class Phase(IntEnum):
     EVALUATION = 1
     GRAFT = 2
     EPOCH = 3
+    EVALUATED = 4
 
 
 class Sized(Structure):
@@ -215,6 +216,7 @@ class DistillationOptions(Sized):
         ("label_weight", c_double),
         ("distillation_weight", c_double),
         ("threads", c_int32),
+        ("label_smoothing", c_double),
     ]
 
 
@@ -464,6 +466,26 @@ class SgdOptions(Sized):
         ("momentum", c_double),
         ("weight_decay", c_double),
         ("nesterov", c_int32),
+        ("decay_weights_only", c_int32),
+        ("clip_norm", c_double),
+    ]
+
+
+class Augmentation(Sized):
+    """graft_augmentation"""
+
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("crop_padding", c_int64),
+        ("flip", c_int32),
+        ("erasing", c_double),
+        ("erasing_area_low", c_double),
+        ("erasing_area_high", c_double),
+        ("erasing_ratio_low", c_double),
+        ("erasing_ratio_high", c_double),
+        ("mixup", c_double),
+        ("cutmix", c_double),
+        ("mixing", c_double),
     ]
 
 
@@ -490,6 +512,13 @@ class TrainerOptions(Sized):
         ("save", c_uint32),
         ("save_every", c_int64),
         ("directory", c_char_p),
+        ("decay_weights_only", c_int32),
+        ("clip_norm", c_double),
+        ("augmentation", POINTER(Augmentation)),
+        ("ema_decay", c_double),
+        ("ema_every", c_int64),
+        ("evaluate_ema", c_int32),
+        ("evaluate_steps", c_int64),
     ]
 
 
@@ -500,6 +529,10 @@ class MemberOptions(Sized):
         ("struct_size", c_size_t),
         ("seed", c_uint64),
         ("learning_rate", c_double),
+        ("weight_decay", c_double),
+        ("decay_weights_only", c_int32),
+        ("label_smoothing", c_double),
+        ("augmentation", POINTER(Augmentation)),
     ]
 
 
@@ -534,6 +567,41 @@ class EpochRecord(Sized):
         ("evaluated", c_uint32),
         ("grafted", c_int32),
         ("seconds", c_double),
+        ("train_top5", c_double),
+        ("test_top5", c_double),
+        ("ema_loss", c_double),
+        ("ema_accuracy", c_double),
+        ("ema_top5", c_double),
+        ("gradient_norm", c_double),
+        ("clipped", c_double),
+    ]
+
+
+class StepRecord(Sized):
+    """graft_step_record"""
+
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("epoch", c_int64),
+        ("step", c_int64),
+        ("train_loss", c_double),
+        ("test_loss", c_double),
+        ("test_accuracy", c_double),
+        ("test_top5", c_double),
+        ("ema_loss", c_double),
+        ("ema_accuracy", c_double),
+        ("ema_top5", c_double),
+    ]
+
+
+class Evaluation(Sized):
+    """graft_evaluation"""
+
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("loss", c_double),
+        ("accuracy", c_double),
+        ("top5", c_double),
     ]
 
 
@@ -559,10 +627,13 @@ STRUCTS: dict[str, type[Sized]] = {
     "graft_convolution_options": ConvolutionOptions,
     "graft_operation": Operation,
     "graft_sgd_options": SgdOptions,
+    "graft_augmentation": Augmentation,
     "graft_trainer_options": TrainerOptions,
     "graft_member_options": MemberOptions,
     "graft_progress": Progress,
     "graft_epoch_record": EpochRecord,
+    "graft_step_record": StepRecord,
+    "graft_evaluation": Evaluation,
 }
 
 #: Name in the headers of every enumeration above, and the prefix of its values.
