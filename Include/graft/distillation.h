@@ -23,6 +23,9 @@ typedef struct graft_distillation_options {
   double distillation_weight;
   /** Threads; 0 (default) takes what OpenMP would. */
   int32_t threads;
+  /** The share of every label's target that is spread over all classes alike, 0 to 1, as
+   * torch.nn.CrossEntropyLoss's label_smoothing. Default 0. */
+  double label_smoothing;
 } graft_distillation_options;
 
 /** Writes the defaults into the first `size` bytes of *options and sets its struct_size. */
@@ -33,7 +36,8 @@ void graft_distillation_options_init(graft_distillation_options *options, size_t
  *
  * p_T being the mean of the teachers' softmax at temperature T; both terms are means over the
  * batch. (The paper writes the second as a cross entropy: it differs by the teachers' entropy,
- * the gradient is the same.) With no teacher the second term is 0.
+ * the gradient is the same.) With no teacher the second term is 0. With label_smoothing e and C
+ * classes, y stands for the distribution (1 - e) y + e / C.
  *
  * @param student logits z, batch x classes, GRAFT_FLOAT32 or GRAFT_FLOAT64, finite.
  * @param teachers `teacher_count` pointers to logits of the same shape and type; NULL if there are

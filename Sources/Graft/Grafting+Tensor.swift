@@ -45,15 +45,17 @@ extension GraftPlan {
 ///   - student: logits, batch x classes.
 ///   - teachers: logits of the same shape; none leaves the second term out.
 ///   - labels: class numbers from 0, one a row.
+///   - labelSmoothing: the share of every label's target that is spread over all classes alike.
 /// - Returns: the loss, and its gradient for the student's logits.
 public func distillationLoss(
   student: Tensor, teachers: [Tensor], labels: [Int], temperature: Double = 2,
-  labelWeight: Double = 1, distillationWeight: Double = 1
+  labelWeight: Double = 1, distillationWeight: Double = 1, labelSmoothing: Double = 0
 ) throws(GraftError) -> (loss: Double, gradient: Tensor) {
   var settings = Distillation()
   settings.temperature = temperature
   settings.labelWeight = labelWeight
   settings.distillationWeight = distillationWeight
+  settings.labelSmoothing = labelSmoothing
   guard student.shape.first == labels.count else {
     throw GraftError(
       .shapeMismatch, "labels has \(labels.count) numbers, and student has shape \(student.shape)")

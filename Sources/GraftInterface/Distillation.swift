@@ -5,7 +5,7 @@ import GraftSupport
 private var distillationDefaults: graft_distillation_options {
   graft_distillation_options(
     struct_size: MemoryLayout<graft_distillation_options>.size, temperature: 2, label_weight: 1,
-    distillation_weight: 1, threads: 0)
+    distillation_weight: 1, threads: 0, label_smoothing: 0)
 }
 
 @implementation @_cdecl("graft_distillation_options_init")
@@ -52,5 +52,6 @@ func distillationLoss(
   result.distillationWeight = try number(
     given.distillation_weight, "distillation_weight", in: nonNegative)
   result.threads = try threadCount(given.threads)
+  result.labelSmoothing = try number(given.label_smoothing, "label_smoothing", in: 0...1)
   return result
 }

@@ -99,6 +99,37 @@ static double divergence(const gk_distillation *what, int64_t row, const double 
   return result;
 }
 
+/* A row's target: `share` of `rest` on class `first`, what is left of `rest` on class `second`, and
+ * `each` on every class besides. */
+typedef struct target {
+  int64_t first, second;
+  double share, rest, each;
+} target;
+
+static target target_of_row(const gk_distillation *what, int64_t row) {
+  target q = {what->labels[row], what->labels[row], 1, 1, 0};
+  if (what->others != NULL) {
+    q.second = what->others[row];
+    q.share = what->shares[row];
+  }
+  if (what->smoothing > 0) {
+    q.rest = 1 - what->smoothing;
+    q.each = what->smoothing / (double)what->classes;
+  }
+  return q;
+}
+
+/* The cross entropy of a row with its target, of which `log_sum` is the softmax's logarithm. */
+static double cross_entropy(const target *q, const double *z, int64_t classes, double most,
+                            double log_sum) {
+  double hit = z[q->first] - most;
+  if (q->first != q->second) hit = q->share * hit + (1 - q->share) * (z[q->second] - most);
+  if (q->each == 0) return log_sum - hit;
+  double all = 0;
+  for (int64_t c = 0; c < classes; ++c) all += z[c] - most;
+  return log_sum - q->rest * hit - q->each * all;
+}
+
 /* One row's loss. `z` holds the logits before, and the gradient times the batch after; `e`, `mean`
  * and `t` are scratch. */
 static double loss_of_row(const gk_distillation *what, int64_t row, double *z, double *e,
@@ -111,16 +142,20 @@ static double loss_of_row(const gk_distillation *what, int64_t row, double *z, d
     loss = what->distillation_weight * divergence(what, row, z, most, log(sum), mean, t);
   }
   double label_sum = 0; /* p = t / label_sum */
-  int64_t label = -1;
+  target q = {-1, -1, 1, 1, 0};
   if (what->label_weight > 0) {
-    label = what->labels[row];
+    q = target_of_row(what, row);
     label_sum = exponentials(z, classes, most, 1, t);
-    loss += what->label_weight * (log(label_sum) - (z[label] - most));
+    loss += what->label_weight * cross_entropy(&q, z, classes, most, log(label_sum));
   }
   for (int64_t c = 0; c < classes; ++c) {
     double gradient = 0;
-    if (label >= 0)
-      gradient += what->label_weight * (t[c] / label_sum - (c == label ? 1.0 : 0.0));
+    if (q.first >= 0) {
+      double wanted = q.each;
+      if (c == q.first) wanted += q.rest * (q.first == q.second ? 1 : q.share);
+      if (c == q.second && q.first != q.second) wanted += q.rest * (1 - q.share);
+      gradient += what->label_weight * (t[c] / label_sum - wanted);
+    }
     if (what->teachers > 0)
       gradient += what->distillation_weight * what->temperature * (e[c] / sum - mean[c]);
     z[c] = gradient;

@@ -13,10 +13,26 @@ public struct Distillation: Sendable {
   public var temperature = 2.0
   public var labelWeight = 1.0
   public var distillationWeight = 1.0
+  /// The share of every label's target that is spread over all classes alike, 0 to 1, as
+  /// torch.nn.CrossEntropyLoss has it (Szegedy et al. 2016).
+  public var labelSmoothing = 0.0
   /// 0 takes what OpenMP would. Results are the same at any count.
   public var threads = 0
 
   public init() {}
+
+  /// The second labels of a batch of mixed images: a row's target is its label by `shares[row]`,
+  /// and `others[row]` by the rest.
+  public struct MixedLabels {
+    public let others: UnsafePointer<Int64>
+    /// Each 0 to 1.
+    public let shares: UnsafePointer<Double>
+
+    public init(others: UnsafePointer<Int64>, shares: UnsafePointer<Double>) {
+      self.others = others
+      self.shares = shares
+    }
+  }
 
   /// The loss, and its gradient for the student's logits.
   ///
@@ -24,12 +40,16 @@ public struct Distillation: Sendable {
   ///   - student: batch x classes, float32 or float64.
   ///   - teachers: of the same shape and type; none leaves the second term out.
   ///   - labels: `batch` class numbers; nil only where `labelWeight` is 0.
+  ///   - mixed: nil where no image is mixed.
   ///   - gradient: receives d loss / d z; may be the student's own memory.
   public func loss(
     student: TensorView, teachers: [TensorView], labels: UnsafePointer<Int64>?,
-    gradient: TensorView? = nil
+    mixed: MixedLabels? = nil, gradient: TensorView? = nil
   ) throws(GraftError) -> Double {
     try check(student, teachers, labels, gradient)
+    if let mixed {
+      try checkLabels(mixed.others, batch: student.shape[0], classes: student.shape[1])
+    }
     let (batch, classes) = (student.shape[0], student.shape[1])
     let described = teachers.map(describe)
     let losses = try Buffer<Double>(count: batch, for: "losses")
@@ -40,6 +60,7 @@ public struct Distillation: Sendable {
       var what = gk_distillation(
         batch: Int64(batch), classes: Int64(classes), teachers: Int64(teachers.count),
         student: describe(student), teacher: described.baseAddress, labels: labels,
+        others: mixed?.others, shares: mixed?.shares, smoothing: labelSmoothing,
         gradient: gradient.map(describe) ?? gk_logits(), temperature: temperature,
         label_weight: labelWeight, distillation_weight: distillationWeight)
       return gk_distillation_loss(&what, Int32(threads), losses.pointer, scratch.pointer)
@@ -68,6 +89,9 @@ public struct Distillation: Sendable {
       try demand(
         weight >= 0 && weight.isFinite, "\(name) is \(weight); it must be finite and at least 0")
     }
+    try demand(
+      labelSmoothing >= 0 && labelSmoothing <= 1,
+      "label_smoothing is \(labelSmoothing); allowed are 0 to 1")
     try demand((0...256).contains(threads), "threads is \(threads); allowed are 0 to 256")
     try demand(
       teachers.count <= Self.maxTeachers,

@@ -19,11 +19,13 @@ from graft._library import lib
 def torch_loss(
     student: np.ndarray, teachers: list[np.ndarray], labels: np.ndarray | None,
     temperature: float = 2.0, label_weight: float = 1.0, distillation_weight: float = 1.0,
+    label_smoothing: float = 0.0,
 ) -> tuple[float, np.ndarray]:
     z = torch.tensor(student, dtype=torch.float64, requires_grad=True)
     loss = z.sum() * 0
     if label_weight > 0:
-        loss = loss + label_weight * functional.cross_entropy(z, torch.tensor(labels))
+        loss = loss + label_weight * functional.cross_entropy(
+            z, torch.tensor(labels), label_smoothing=label_smoothing)
     if teachers:
         mean = torch.stack([
             functional.softmax(torch.tensor(t, dtype=torch.float64) / temperature, 1)
@@ -53,6 +55,21 @@ def test_against_torch(teachers: int, temperature: float, rows: int, classes: in
         expected, slope = torch_loss(student, given, labels, temperature, *weights)
         assert loss == pytest.approx(expected, rel=1e-6, abs=1e-9)
         assert gradient.dtype == np.float32 and gradient.shape == student.shape
+        np.testing.assert_allclose(gradient, slope, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("smoothing", [1e-6, 0.1, 0.5, 1.0])
+@pytest.mark.parametrize("teachers", [0, 2])
+@pytest.mark.parametrize(("rows", "classes"), [(1, 1), (7, 3), (33, 1000)])
+def test_label_smoothing_is_torchs(
+    smoothing: float, teachers: int, rows: int, classes: int
+) -> None:
+    student, given, labels = batch(teachers, rows, classes, teachers)
+    for weight in (1.0, 0.3):
+        loss, gradient = graft.distillation_loss(
+            student, given, labels, 2.0, weight, label_smoothing=smoothing)
+        expected, slope = torch_loss(student, given, labels, 2.0, weight, 1.0, smoothing)
+        assert loss == pytest.approx(expected, rel=1e-6, abs=1e-9)
         np.testing.assert_allclose(gradient, slope, rtol=1e-6, atol=1e-9)
 
 
@@ -197,6 +214,9 @@ def test_errors_write_nothing() -> None:
     expect(invalid, b"label_weight", student, given, labels, gradient, label_weight=-1.0)
     expect(invalid, b"distillation_weight", student, given, labels, gradient,
            distillation_weight=np.nan)
+    for value in (-0.1, 1.1, np.nan, np.inf):
+        expect(invalid, b"label_smoothing", student, given, labels, gradient,
+               label_smoothing=value)
     expect(invalid, b"too large", student, given, labels, gradient, label_weight=1e300)
     expect(invalid, b"threads", student, given, labels, gradient, threads=-2)
     expect(invalid, b"struct_size", student, given, labels, gradient, struct_size=0)
@@ -208,6 +228,18 @@ def test_errors_write_nothing() -> None:
         z.pointer, None, 2**64 - 1, None, None, byref(loss), None) == invalid
     assert lib.graft_distillation_loss(z.pointer, None, 0, None, None, None, None) == invalid
     lib.graft_distillation_options_init(None, 8)
+
+
+def test_a_program_of_an_earlier_header_is_read_no_further_than_it_knows() -> None:
+    """label_smoothing came later: what lies behind the older, smaller struct is not the caller's."""
+    student, given, labels = batch(16, 12, 6, 1)
+    options = s.DistillationOptions()
+    lib.graft_distillation_options_init(byref(options), ctypes.sizeof(options))
+    options.label_smoothing = 0.7
+    smoothed = call(student, given, labels, None, options)
+    options.struct_size = s.DistillationOptions.label_smoothing.offset
+    assert call(student, given, labels, None, options) == call(student, given, labels, None)
+    assert smoothed[1] != call(student, given, labels, None)[1]
 
 
 def test_python_errors_are_named() -> None:

@@ -16,6 +16,11 @@ typedef struct gk_distillation {
   gk_logits student;
   const gk_logits *teacher; /* [teachers] */
   const int64_t *labels;    /* [batch]; NULL where label_weight is 0 */
+  /* Of a batch of mixed images: labels has shares[row] of a row's target, others the rest. NULL
+   * both where no image is mixed. */
+  const int64_t *others;
+  const double *shares;
+  double smoothing; /* this much of the target is spread over all classes alike */
   gk_logits gradient;       /* data NULL where not wanted; may be the student's own memory */
   double temperature, label_weight, distillation_weight;
 } gk_distillation;

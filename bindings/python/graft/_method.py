@@ -414,6 +414,7 @@ def distillation_loss(
     label_weight: float = 1.0,
     distillation_weight: float = 1.0,
     *,
+    label_smoothing: float = 0.0,
     threads: int = 0,
 ) -> tuple[float, np.ndarray]:
     """The loss that keeps the valid filters good while others are grafted, and its gradient.
@@ -435,6 +436,9 @@ def distillation_loss(
         T > 0.
     label_weight, distillation_weight
         >= 0.
+    label_smoothing
+        The share of every label's target that is spread over all classes alike, 0 to 1, as
+        torch.nn.CrossEntropyLoss's.
 
     Returns
     -------
@@ -450,6 +454,7 @@ def distillation_loss(
     options.temperature = real(temperature, "temperature")
     options.label_weight = real(label_weight, "label_weight")
     options.distillation_weight = real(distillation_weight, "distillation_weight")
+    options.label_smoothing = real(label_smoothing, "label_smoothing")
     options.threads = integer(threads, "threads", _INT32)
     numbers = None
     if labels is not None:
