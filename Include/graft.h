@@ -18,6 +18,7 @@
 #define GRAFT_H
 
 #include "graft/architectures.h"
+#include "graft/augmentation.h"
 #include "graft/dataset.h"
 #include "graft/distillation.h"
 #include "graft/grafting.h"

@@ -5,6 +5,7 @@
 #ifndef GRAFT_DATASET_H
 #define GRAFT_DATASET_H
 
+#include "augmentation.h"
 #include "status.h"
 #include "tensor.h"
 
@@ -129,6 +130,20 @@ graft_status graft_dataset_batch(const graft_dataset *dataset, uint64_t seed, in
                                  int64_t batch, int64_t batch_size, int64_t crop_padding,
                                  int32_t flip, const graft_tensor *images, int64_t *labels,
                                  size_t *count);
+
+/**
+ * The same with all that graft_augmentation has.
+ *
+ * @param augmentation NULL for the defaults.
+ * @param others, shares receive, for each of the n images, the label of what it is mixed with and
+ *        the share of its own label: its target is labels[i] by shares[i], others[i] by the rest.
+ *        The labels themselves and 1 where images are not mixed. NULL both if not wanted.
+ */
+graft_status graft_dataset_augmented_batch(const graft_dataset *dataset,
+                                           const graft_augmentation *augmentation, uint64_t seed,
+                                           int64_t epoch, int64_t batch, int64_t batch_size,
+                                           const graft_tensor *images, int64_t *labels,
+                                           int64_t *others, double *shares, size_t *count);
 
 #ifdef __cplusplus
 }

@@ -253,8 +253,8 @@ graft_status graft_sgd_set_learning_rate(graft_sgd *optimiser, double learning_r
 /**
  * One step with the gradients of the last backward pass.
  *
- * @return GRAFT_NOT_FINITE where clip_norm is set and the gradients' norm is not finite; nothing has
- *         changed then.
+ * @return GRAFT_NOT_FINITE where clip_norm is set and the gradients' norm is not finite; nothing
+ *         has changed then.
  */
 graft_status graft_sgd_step(graft_sgd *optimiser);
 

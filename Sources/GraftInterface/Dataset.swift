@@ -147,24 +147,56 @@ public func graft_dataset_batch(
 ) -> graft_status {
   status { () throws(GraftError) in
     let dataset = try object(dataset, Dataset.self, "dataset")
-    let count = try required(count, "count")
-    let epoch = try integer(epoch, "epoch", in: 1...Int.max)
-    let batch = try integer(batch, "batch", in: 0...Int.max)
-    let size = try integer(batch_size, "batch_size", in: 1...65536)
     let padding = try integer(crop_padding, "crop_padding", in: 0...Augmentation.paddingLimit)
-    let augmentation = try Augmentation(cropPadding: padding, flip: try flag(flip, "flip"))
-    let order = try EpochOrder(count: dataset.count, seed: seed, epoch: epoch)
-    let (samples, taken) = order.batch(batch, of: size)
-    let target = try images.map { (images) throws(GraftError) in
-      try imageTarget(images, dataset, count: taken)
-    }
-    try dataset.fill(
-      target?.data?.assumingMemoryBound(to: Float.self), strides: target?.strides ?? [],
-      labels: labels, samples: samples, count: taken, augmentation: augmentation, seed: seed,
-      epoch: epoch)
-    withExtendedLifetime(order) {}
-    count.pointee = taken
+    let augmentation = Augmentation(cropPadding: padding, flip: try flag(flip, "flip"))
+    try fill(
+      images, labels, nil, count, from: dataset, augmentation, seed: seed, epoch: epoch,
+      batch: batch, size: batch_size)
   }
+}
+
+@implementation @_cdecl("graft_dataset_augmented_batch")
+public func graft_dataset_augmented_batch(
+  _ dataset: OpaquePointer?, _ augmentation: UnsafePointer<graft_augmentation>?, _ seed: UInt64,
+  _ epoch: Int64, _ batch: Int64, _ batch_size: Int64, _ images: UnsafePointer<graft_tensor>?,
+  _ labels: UnsafeMutablePointer<Int64>?, _ others: UnsafeMutablePointer<Int64>?,
+  _ shares: UnsafeMutablePointer<Double>?, _ count: UnsafeMutablePointer<Int>?
+) -> graft_status {
+  status { () throws(GraftError) in
+    let dataset = try object(dataset, Dataset.self, "dataset")
+    guard (others == nil) == (shares == nil) else {
+      throw GraftError(
+        .invalidArgument, "one of others and shares is NULL; both must be, or neither")
+    }
+    var mixed: MixedTargets?
+    if let others, let shares { mixed = MixedTargets(others: others, shares: shares) }
+    try fill(
+      images, labels, mixed, count, from: dataset, try imageAugmentation(augmentation),
+      seed: seed, epoch: epoch, batch: batch, size: batch_size)
+  }
+}
+
+/// Writes a batch of an epoch where a caller wants it.
+private func fill(
+  _ images: UnsafePointer<graft_tensor>?, _ labels: UnsafeMutablePointer<Int64>?,
+  _ mixed: MixedTargets?, _ count: UnsafeMutablePointer<Int>?, from dataset: Dataset,
+  _ augmentation: Augmentation, seed: UInt64, epoch: Int64, batch: Int64, size: Int64
+) throws(GraftError) {
+  let count = try required(count, "count")
+  let epoch = try integer(epoch, "epoch", in: 1...Int.max)
+  let batch = try integer(batch, "batch", in: 0...Int.max)
+  let size = try integer(size, "batch_size", in: 1...65536)
+  let order = try EpochOrder(count: dataset.count, seed: seed, epoch: epoch)
+  let (samples, taken) = order.batch(batch, of: size)
+  let target = try images.map { (images) throws(GraftError) in
+    try imageTarget(images, dataset, count: taken)
+  }
+  try dataset.fill(
+    target?.data?.assumingMemoryBound(to: Float.self), strides: target?.strides ?? [],
+    labels: labels, mixed: mixed, samples: samples, count: taken, augmentation: augmentation,
+    seed: seed, epoch: epoch)
+  withExtendedLifetime(order) {}
+  count.pointee = taken
 }
 
 private func checkChannels(_ count: Int, _ dataset: Dataset) throws(GraftError) {

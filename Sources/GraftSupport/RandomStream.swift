@@ -4,8 +4,9 @@ import Glibc
 /// two numbers (an epoch and an image, a network and a tensor). Streams that differ in any of them
 /// are independent, and making one costs two evaluations of `Philox`.
 ///
-/// Words, uniform numbers and `below` are the same on any machine. `normal` goes through the C
-/// library's logarithm and cosine and may differ in the last bit of a double between processors.
+/// Words, uniform numbers and `below` are the same on any machine. `normal` and `beta` go through
+/// the C library's logarithm and cosine and may differ in the last bit of a double between
+/// processors.
 public struct RandomStream {
   /// What numbers are drawn for. The numbers never change: they decide what a seed gives.
   public enum Purpose: UInt32, Sendable {
@@ -13,6 +14,8 @@ public struct RandomStream {
     case shuffle = 2
     case augmentation = 3
     case noise = 4
+    case erasing = 5
+    case mixing = 6
     case dropout = 8
   }
 
@@ -70,6 +73,11 @@ public struct RandomStream {
     return Double((high << 32 | low) >> 11) * 0x1p-53
   }
 
+  /// A number between two, each as likely as the others.
+  public mutating func uniform(in range: ClosedRange<Double>) -> Double {
+    range.lowerBound + (range.upperBound - range.lowerBound) * uniform()
+  }
+
   /// A number of the normal distribution with mean 0 and deviation 1 (Box and Muller).
   public mutating func normal() -> Double {
     if let value = spare {
@@ -80,6 +88,29 @@ public struct RandomStream {
     let angle = 2 * Double.pi * uniform()
     spare = radius * sin(angle)
     return radius * cos(angle)
+  }
+
+  /// A number of the distribution Beta(a, a), 0 to 1; a > 0.
+  public mutating func beta(_ a: Double) -> Double {
+    // Of two gamma variates, by their logarithms: for a small a both may be nearer to 0 than a
+    // number can say.
+    let distance = logGamma(a) - logGamma(a)
+    return distance.isNaN ? Double(next() >> 31) : 1 / (1 + exp(-distance))
+  }
+
+  /// The logarithm of a number of the distribution Gamma(a) (Marsaglia and Tsang, "A Simple Method
+  /// for Generating Gamma Variables", 2000).
+  private mutating func logGamma(_ a: Double) -> Double {
+    if a < 1 { return logGamma(a + 1) + log(1 - uniform()) / a }
+    let d = a - 1.0 / 3
+    let c = 1 / (9 * d).squareRoot()
+    while true {
+      let x = normal()
+      let root = 1 + c * x
+      guard root > 0 else { continue }
+      let v = root * root * root
+      if log(1 - uniform()) < x * x / 2 + d - d * v + d * log(v) { return log(d * v) }
+    }
   }
 
   /// A number from 0 to `limit` - 1, each as likely as the others (Lemire, "Fast Random Integer

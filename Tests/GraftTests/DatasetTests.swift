@@ -40,7 +40,10 @@ private func makeDataset(count: Int, channels: Int, height: Int, width: Int) thr
         mean: [Double](repeating: 0.3, count: channels),
         deviation: [Double](repeating: 0.7, count: channels))
     let order = try EpochOrder(count: count, seed: 8, epoch: 2)
-    let augmentation = try Augmentation(cropPadding: 2, flip: true)
+    var augmentation = Augmentation(cropPadding: 2, flip: true)
+    augmentation.erasing.probability = 0.5
+    augmentation.mixing.mixup = 1
+    augmentation.mixing.cutmix = 1
     let size = channels * height * width
     let planes = try Buffer<Float>(count: count * size)
     try data.fill(
@@ -82,8 +85,9 @@ private func makeDataset(count: Int, channels: Int, height: Int, width: Int) thr
     let data = try makeDataset(count: 4, channels: 1, height: 1, width: 1)
     let images = try Buffer<Float>(count: 2)
     for bad: Int64 in [-1, 4, .max, .min] {
-      #expect(throws: GraftError(
-        .invalidArgument, "indices[1] is \(bad); the data set has images 0 to 3")
+      #expect(
+        throws: GraftError(
+          .invalidArgument, "indices[1] is \(bad); the data set has images 0 to 3")
       ) {
         try data.fill(images: images.pointer, labels: nil, samples: [0, bad], count: 2)
       }

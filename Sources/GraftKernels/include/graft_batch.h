@@ -19,10 +19,12 @@ typedef struct gk_images {
   const float *padding;
 } gk_images;
 
-/* Where the window onto an image begins, in its pixels (negative: in the padding around it), and
- * whether what is seen is then mirrored left to right. */
+/* Where the window onto an image begins, in its pixels (negative: in the padding around it),
+ * whether what is seen is then mirrored left to right, and a rectangle of that which is then set to
+ * 0; no height for none. */
 typedef struct gk_crop {
   int32_t top, left, flip;
+  int32_t erased_top, erased_left, erased_height, erased_width;
 } gk_crop;
 
 /* Fills `out` with images samples[0] to samples[count - 1] through windows of the images' own size.
@@ -30,6 +32,20 @@ typedef struct gk_crop {
  * `out`. A tile is an image. */
 void gk_fill_batch(int threads, const gk_images *from, const int64_t *samples,
                    const gk_crop *crops, int64_t count, float *out, const int64_t strides[4]);
+
+/* How an image of a batch is mixed with another: by its share, or, where there is a height, by a
+ * rectangle of the other laid over it. */
+typedef struct gk_mixed {
+  int64_t partner;
+  double share;
+  int32_t top, left, height, width;
+} gk_mixed;
+
+/* out[i] = images[i] mixed with images[mixed[i].partner]. `images` is count x height x width x
+ * channels; `strides`, of image, channel, row, column, are of `out`. A tile is an image. */
+void gk_mix_batch(int threads, const float *images, const gk_mixed *mixed, int64_t count,
+                  int64_t height, int64_t width, int64_t channels, float *out,
+                  const int64_t strides[4]);
 
 /* Copies images of shape N x C x H x W, at any strides in elements, into N x H x W x C. */
 void gk_take_bytes(const uint8_t *from, const int64_t shape[4], const int64_t strides[4],

@@ -5,21 +5,41 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from ctypes import byref, c_double, c_int64, c_size_t, c_uint8
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from . import _checks
+from ._augmentation import Augmentation
 from ._arrays import describe, int64_array, path_bytes, pointer, values
 from ._errors import InvalidArgumentError, ShapeMismatchError, check
 from ._handles import Handle
 from ._library import lib
 from ._structures import DatasetInfo
 
-__all__ = ["Dataset"]
+__all__ = ["Dataset", "MixedBatch"]
 
 _SPLITS = {"train": 0, "test": 1}
 _LAYOUTS = ("NCHW", "NHWC")
+
+
+class MixedBatch(NamedTuple):
+    """A batch whose images may be mixtures of two.
+
+    Attributes
+    ----------
+    images
+        float32, n x C x H x W.
+    labels, others
+        int64, n: the images' own labels, and those of what they are mixed with.
+    shares
+        float64, n, 0 to 1: an image's target is its label by its share, the other by the rest.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    others: np.ndarray
+    shares: np.ndarray
 
 
 class Dataset:
@@ -279,19 +299,27 @@ class Dataset:
         labels : numpy.ndarray
             int64, n.
         """
+        augmentation = Augmentation(crop_padding, flip)
+        return self.augmented_batch(augmentation, seed, epoch, batch, batch_size)[:2]
+
+    def augmented_batch(
+        self, augmentation: Augmentation, seed: int, epoch: int, batch: int, batch_size: int
+    ) -> MixedBatch:
+        """The batch that a trainer with this augmentation would see: `batch`, with all of it."""
         size = _checks.integer(batch_size, "batch_size")
         room = max(0, min(size, self.count))
         images = np.empty((room, *self.shape[1:]), np.float32)
-        labels = np.empty(room, np.int64)
+        labels, others, shares = np.empty(room, np.int64), np.empty(room, np.int64), np.empty(room)
         described = describe(images, "images", writable=True)
+        options = _checks.instance(augmentation, Augmentation, "augmentation")._options()
         count = c_size_t()
         check(
-            lib.graft_dataset_batch(
-                self._handle, _checks.seed(seed), _checks.integer(epoch, "epoch"),
-                _checks.integer(batch, "batch"), size,
-                _checks.integer(crop_padding, "crop_padding"), bool(flip), described.pointer,
-                pointer(labels, c_int64), byref(count)))
-        return images[: count.value], labels[: count.value]
+            lib.graft_dataset_augmented_batch(
+                self._handle, byref(options), _checks.seed(seed), _checks.integer(epoch, "epoch"),
+                _checks.integer(batch, "batch"), size, described.pointer,
+                pointer(labels, c_int64), pointer(others, c_int64), pointer(shares, c_double),
+                byref(count)))
+        return MixedBatch(*(part[: count.value] for part in (images, labels, others, shares)))
 
 
 def _plain(array: np.ndarray) -> np.ndarray:
