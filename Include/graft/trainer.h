@@ -5,6 +5,7 @@
 #ifndef GRAFT_TRAINER_H
 #define GRAFT_TRAINER_H
 
+#include "augmentation.h"
 #include "dataset.h"
 #include "distillation.h"
 #include "grafting.h"
@@ -75,6 +76,25 @@ typedef struct graft_trainer_options {
   int64_t save_every;
   /** Where to save. Copied. NULL (default) for nowhere. */
   const char *directory;
+  /** As graft_sgd_options. Default 0, 0. (label_smoothing is the distillation options'.) */
+  int32_t decay_weights_only;
+  double clip_norm;
+  /** Takes the place of crop_padding and flip. Copied. NULL (default) for those two alone. Teachers
+   * see the very images that their students see. */
+  const graft_augmentation *augmentation;
+  /** Keeps an exponential moving average of every network's weights and running statistics, as
+   * torch.optim.swa_utils.AveragedModel does with get_ema_multi_avg_fn(ema_decay) and use_buffers:
+   * above 0, below 1. 0 (default) keeps none. Part of checkpoints; see graft_trainer_ema. A graft
+   * moves the weights, and the average follows them. */
+  double ema_decay;
+  /** Steps from one update of the average to the next, at least 1. Default 1. */
+  int64_t ema_every;
+  /** 1 evaluates the averages too, whenever networks are evaluated. Default 0. */
+  int32_t evaluate_ema;
+  /** Evaluates after every this many steps too, counted from the run's beginning; at an epoch's end
+   * its own evaluation takes the place of that. 0 (default) for the ends of epochs alone. Does not
+   * change what is trained. See graft_trainer_step_record. */
+  int64_t evaluate_steps;
 } graft_trainer_options;
 
 /** Writes the defaults into the first `size` bytes of *options and sets its struct_size. */
@@ -107,6 +127,13 @@ typedef struct graft_member_options {
   uint64_t seed;
   /** The schedule's start, > 0. Default 0.1. */
   double learning_rate;
+  /** In place of the trainer's, for this network alone; -1 (default) takes the trainer's. Networks
+   * that differ in how they are trained stay more diverse, which is what grafting lives on. */
+  double weight_decay;
+  int32_t decay_weights_only;
+  double label_smoothing;
+  /** The same. Copied. NULL (default) takes the trainer's. */
+  const graft_augmentation *augmentation;
 } graft_member_options;
 
 /** Writes the defaults into the first `size` bytes of *options and sets its struct_size. */
@@ -131,7 +158,9 @@ typedef enum graft_phase {
   /** The epoch's graft is done; graft_trainer_graft_report has it. */
   GRAFT_PHASE_GRAFT = 2,
   /** The epoch is over, its records are there, and it has been saved if it had to be. */
-  GRAFT_PHASE_EPOCH = 3
+  GRAFT_PHASE_EPOCH = 3,
+  /** An evaluation between two steps of an epoch is done, its records are there. */
+  GRAFT_PHASE_EVALUATED = 4
 } graft_phase;
 
 /** What a progress callback is told. */
@@ -190,11 +219,66 @@ typedef struct graft_epoch_record {
   int32_t grafted;
   /** Wall-clock seconds of the epoch, all networks together. */
   double seconds;
+  /** As train_accuracy and test_accuracy: the share of images whose label is among the five largest
+   * logits. Of a mixed image each label counts by its share, here and in train_accuracy. */
+  double train_top5;
+  double test_top5;
+  /** The moving average over the test set; NaN where it is not evaluated (evaluate_ema). */
+  double ema_loss;
+  double ema_accuracy;
+  double ema_top5;
+  /** The mean over the epoch's steps of the gradients' l2 norm, before clipping, and the share of
+   * the steps that were clipped; NaN where clip_norm is 0. */
+  double gradient_norm;
+  double clipped;
 } graft_epoch_record;
 
 /** Tells the record of a finished epoch, from 1. `record->struct_size` is set by the caller. */
 graft_status graft_trainer_record(const graft_trainer *trainer, int64_t epoch, size_t network,
                                   graft_epoch_record *record);
+
+/** A network's results between two steps of an epoch (evaluate_steps). */
+typedef struct graft_step_record {
+  size_t struct_size;
+  int64_t epoch;
+  /** Steps of the epoch done, from 1. */
+  int64_t step;
+  /** Mean training loss of the epoch so far. */
+  double train_loss;
+  /** Over the test set, in evaluation mode. */
+  double test_loss;
+  double test_accuracy;
+  double test_top5;
+  /** The same of the moving average; NaN where it is not evaluated. */
+  double ema_loss;
+  double ema_accuracy;
+  double ema_top5;
+} graft_step_record;
+
+/** Number of evaluations between steps so far. 0 for NULL. */
+size_t graft_trainer_step_record_count(const graft_trainer *trainer);
+
+/** Tells the record of such an evaluation, from 0. `record->struct_size` is set by the caller. */
+graft_status graft_trainer_step_record(const graft_trainer *trainer, size_t index, size_t network,
+                                       graft_step_record *record);
+
+/**
+ * Gives the l2 norm of a network's gradients in its last step, before clipping.
+ *
+ * @return GRAFT_INVALID_STATE where clip_norm is 0 or no step has been made since the trainer was
+ *         made or loaded.
+ */
+graft_status graft_trainer_gradient_norm(const graft_trainer *trainer, size_t network,
+                                         double *norm);
+
+/**
+ * Writes the moving average of a network's weights into a network, to evaluate it or save it.
+ * Before the average's first update it is the weights themselves.
+ *
+ * @param into finished, of the same structure; may be the network in training.
+ * @return GRAFT_INVALID_STATE where ema_decay is 0.
+ */
+graft_status graft_trainer_ema(const graft_trainer *trainer, size_t network, graft_network *into);
 
 /**
  * Gives the report of the graft after `epoch`; GRAFT_INVALID_ARGUMENT if there was none. A copy,
@@ -203,23 +287,39 @@ graft_status graft_trainer_record(const graft_trainer *trainer, int64_t epoch, s
 graft_status graft_trainer_graft_report(const graft_trainer *trainer, int64_t epoch,
                                         graft_report **report);
 
+/** How a network does on a data set, in evaluation mode. */
+typedef struct graft_evaluation {
+  size_t struct_size;
+  /** Mean cross entropy. */
+  double loss;
+  /** The share of images, 0 to 1, whose label is the largest logit, and among the five largest. (Of
+   * equal logits the one of the lower class comes first.) */
+  double accuracy;
+  double top5;
+} graft_evaluation;
+
+/** Evaluates a network. `evaluation->struct_size` is set by the caller. */
+graft_status graft_network_evaluate(graft_network *network, const graft_dataset *dataset,
+                                    int64_t batch_size, graft_evaluation *evaluation);
+
 /** Loss and accuracy (0 to 1) of a network on a data set, in evaluation mode. */
 graft_status graft_evaluate(graft_network *network, const graft_dataset *dataset,
                             int64_t batch_size, double *loss, double *accuracy);
 
 /**
  * Saves everything that a run needs to go on: a directory with network-0.safetensors, ... (each a
- * PyTorch state_dict), trainer.safetensors (momentum), and manifest.json (position, records,
- * settings, checksums). It is written beside and renamed as a whole: what stood there before stays
- * until the new one is complete.
+ * PyTorch state_dict), ema-0.safetensors, ... (the same of the moving averages, where they are
+ * kept), trainer.safetensors (momentum), and manifest.json (position, records, settings,
+ * checksums). It is written beside and renamed as a whole: what stood there before stays until the
+ * new one is complete.
  */
 graft_status graft_trainer_save(const graft_trainer *trainer, const char *directory);
 
 /**
  * Loads what graft_trainer_save wrote into a trainer that was made with the same options, the
- * same networks and the same data; threads, where and when to save and, unless the schedule is a
- * cosine, the number of epochs may differ. The weights of its networks are replaced. On an error
- * nothing has changed. GRAFT_SHAPE_MISMATCH names what differs.
+ * same networks and the same data; threads, where and when to save, evaluate_steps, evaluate_ema
+ * and, unless the schedule is a cosine, the number of epochs may differ. The weights of its
+ * networks are replaced. On an error nothing has changed. GRAFT_SHAPE_MISMATCH names what differs.
  */
 graft_status graft_trainer_load(graft_trainer *trainer, const char *directory);
 

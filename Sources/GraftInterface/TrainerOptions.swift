@@ -10,7 +10,8 @@ private let trainerDefaults = graft_trainer_options(
   momentum: 0.9, weight_decay: 5e-4, nesterov: 0, schedule: GRAFT_SCHEDULE_STEP, step_epochs: 60,
   step_factor: 0.1, warmup_epochs: 0, crop_padding: 4, flip: 1, grafting: 0,
   teaching: GRAFT_TEACHING_GIVEN, evaluate: GRAFT_AFTER, save: GRAFT_AFTER, save_every: 0,
-  directory: nil)
+  directory: nil, decay_weights_only: 0, clip_norm: 0, augmentation: nil, ema_decay: 0,
+  ema_every: 1, evaluate_ema: 0, evaluate_steps: 0)
 
 @implementation @_cdecl("graft_trainer_options_init")
 public func graft_trainer_options_init(
@@ -20,7 +21,8 @@ public func graft_trainer_options_init(
 }
 
 private let memberDefaults = graft_member_options(
-  struct_size: MemoryLayout<graft_member_options>.size, seed: 0, learning_rate: 0.1)
+  struct_size: MemoryLayout<graft_member_options>.size, seed: 0, learning_rate: 0.1,
+  weight_decay: -1, decay_weights_only: -1, label_smoothing: -1, augmentation: nil)
 
 @implementation @_cdecl("graft_member_options_init")
 public func graft_member_options_init(
@@ -29,12 +31,23 @@ public func graft_member_options_init(
   fill(options, size: size, with: memberDefaults)
 }
 
-/// A member's options, checked.
-func memberOptions(_ pointer: UnsafePointer<graft_member_options>?) throws(GraftError) -> (
-  seed: UInt64, learningRate: Double
-) {
+/// A member's options. Ranges are checked by the trainer.
+func memberSettings(_ pointer: UnsafePointer<graft_member_options>?) throws(GraftError)
+  -> MemberSettings
+{
   let given = try options(pointer, defaults: memberDefaults, name: "options")
-  return (given.seed, given.learning_rate)
+  var settings = MemberSettings()
+  settings.seed = given.seed
+  settings.learningRate = given.learning_rate
+  if given.weight_decay != -1 { settings.weightDecay = given.weight_decay }
+  if given.decay_weights_only != -1 {
+    settings.decaysWeightsOnly = try flag(given.decay_weights_only, "decay_weights_only")
+  }
+  if given.label_smoothing != -1 { settings.labelSmoothing = given.label_smoothing }
+  if given.augmentation != nil {
+    settings.augmentation = try imageAugmentation(given.augmentation)
+  }
+  return settings
 }
 
 /// A trainer's settings from a caller's three option structs. Ranges are checked by the trainer;
@@ -61,8 +74,17 @@ func trainerSettings(
       .invalidArgument, "schedule is \(given.schedule.rawValue); it must be a graft_schedule")
   }
   settings.warmupEpochs = Int(clamping: given.warmup_epochs)
-  settings.cropPadding = Int(clamping: given.crop_padding)
-  settings.flip = try flag(given.flip, "flip")
+  settings.sgd.decaysWeightsOnly = try flag(given.decay_weights_only, "decay_weights_only")
+  settings.sgd.clipNorm = given.clip_norm
+  settings.augmentation = Augmentation(
+    cropPadding: Int(clamping: given.crop_padding), flip: try flag(given.flip, "flip"))
+  if given.augmentation != nil {
+    settings.augmentation = try imageAugmentation(given.augmentation)
+  }
+  settings.averageDecay = given.ema_decay
+  settings.averageEvery = Int(clamping: given.ema_every)
+  settings.evaluatesAverage = try flag(given.evaluate_ema, "evaluate_ema")
+  settings.evaluateSteps = Int(clamping: given.evaluate_steps)
   let (graft, isDryRun) = try graftOperator(graft, name: "graft")
   if try flag(given.grafting, "grafting") {
     guard !isDryRun else {

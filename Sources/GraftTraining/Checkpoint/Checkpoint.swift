@@ -5,6 +5,7 @@ import Grafting
 /// A trainer's checkpoint: a directory of
 ///
 ///     network-0.safetensors, ...   each a network's PyTorch state_dict
+///     ema-0.safetensors, ...       the same of its weights' moving average, where one is kept
 ///     trainer.safetensors          momentum, "network-0/conv1.weight", and the grafts' reports
 ///     manifest.json                position, records, settings, and the other files' checksums
 ///
@@ -17,13 +18,16 @@ enum Checkpoint {
   static let version: Int64 = 1
 
   static func network(_ index: Int) -> String { "network-\(index).safetensors" }
+  static func average(_ index: Int) -> String { "ema-\(index).safetensors" }
   static func momentum(_ index: Int, _ name: String) -> String { "network-\(index)/\(name)" }
 
   /// Whether a file of this name is a checkpoint's.
   static func owns(_ name: String) -> Bool {
     if name == manifest || name == state { return true }
-    let (head, tail) = ("network-", ".safetensors")
-    guard name.hasPrefix(head), name.hasSuffix(tail) else { return false }
+    let tail = ".safetensors"
+    guard let head = ["network-", "ema-"].first(where: name.hasPrefix), name.hasSuffix(tail) else {
+      return false
+    }
     let number = name.dropFirst(head.count).dropLast(tail.count)
     return !number.isEmpty && number.count <= 2 && number.allSatisfy { $0.isASCII && $0.isNumber }
   }
@@ -38,13 +42,17 @@ extension Trainer {
     let target = try AtomicDirectory(
       directory, marker: Checkpoint.manifest, owns: Checkpoint.owns)
     var checksums: [JSON.Member] = []
-    for (index, member) in members.enumerated() {
-      let tensors = try member.network.stateTensors()
-      let name = Checkpoint.network(index)
+    func write(_ name: String, _ tensors: [TensorView]) throws(GraftError) {
       let checksum = try target.write(name) { (file) throws(GraftError) in
         try SafeTensors.write(to: file, tensors: tensors, metadata: [("format", "pt")])
       }
       checksums.append(.init(name, .integer(Int64(checksum))))
+    }
+    for (index, member) in members.enumerated() {
+      try write(Checkpoint.network(index), try member.network.stateTensors())
+      if let average = average(of: member) {
+        try write(Checkpoint.average(index), average.tensors)
+      }
     }
     let reports = try ReportTable(self)
     var tensors = [try reports.view()]
@@ -81,14 +89,22 @@ extension Trainer {
     try manifest.check(against: self)
     let state = try manifest.state(for: self)
 
-    var files: [SafeTensorsFile] = []
+    var networks: [SafeTensorsFile] = []
+    var averages: [SafeTensorsFile] = []
+    var moves: [(from: TensorView, to: TensorView)] = []
     for (index, member) in members.enumerated() {
       let file = try manifest.read(Checkpoint.network(index), in: directory)
       try member.network.checkState(file)
-      files.append(file)
+      networks.append(file)
+      guard let average = member.average else { continue }
+      let averaged = try manifest.read(Checkpoint.average(index), in: directory)
+      try member.network.checkState(averaged)
+      averages.append(averaged)
+      for to in average.tensors where to.type == .float32 {
+        moves.append((try averaged.tensor(to.name), to))
+      }
     }
     let own = try manifest.read(Checkpoint.state, in: directory)
-    var moves: [(from: TensorView, to: TensorView)] = []
     for (index, member) in members.enumerated() {
       for (number, tensor) in member.network.tensors.enumerated() {
         guard let to = try member.optimiser.momentumView(number) else { continue }
@@ -104,12 +120,12 @@ extension Trainer {
       in: try own.tensor(Checkpoint.reports), epochs: state.reportEpochs, of: self, path: own.path)
 
     // From here on nothing can fail.
-    for (member, file) in zip(members, files) { member.network.copyState(from: file) }
+    for (member, file) in zip(members, networks) { member.network.copyState(from: file) }
     for (from, to) in moves {
       guard let source = from.data, let target = to.data else { continue }
       target.copyMemory(from: source, byteCount: to.count * MemoryLayout<Float>.size)
     }
-    withExtendedLifetime(own) {}
+    withExtendedLifetime((own, averages)) {}
     adopt(state, reports: reports)
   }
 }

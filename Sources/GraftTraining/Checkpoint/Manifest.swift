@@ -13,6 +13,7 @@ struct Manifest {
     var sums: [EpochSums]
     var steps: [Int]
     var records: [[EpochRecord]]
+    var stepRecords: [[StepRecord]]
     var reportEpochs: [Int]
   }
 
@@ -28,14 +29,19 @@ struct Manifest {
       "members": .array(
         trainer.members.map { member in
           [
-            "seed": .string(String(member.seed)), "learning_rate": .number(member.learningRate),
+            "seed": .string(String(member.settings.seed)),
+            "learning_rate": .number(member.settings.learningRate),
+            "own": Manifest.own(member.settings),
             "steps": .integer(Int64(member.optimiser.steps)),
-            "loss": .number(member.sums.loss), "correct": .integer(Int64(member.sums.correct)),
-            "images": .integer(Int64(member.sums.images)),
+            "loss": .number(member.sums.loss), "images": .integer(Int64(member.sums.images)),
+            "correct": .number(member.sums.hits.first),
+            "top5": JSON(orNull: member.sums.hits.five),
+            "norms": .number(member.sums.norms), "clipped": .integer(Int64(member.sums.clipped)),
           ]
         }),
       "position": Manifest.json(trainer.position),
       "records": .array(trainer.records.map { .array($0.map(Manifest.json)) }),
+      "step_records": .array(trainer.stepRecords.map { .array($0.map(Manifest.json)) }),
       "report_epochs": .array(trainer.reports.keys.sorted().map { .integer(Int64($0)) }),
       "files": .object(files),
     ]
@@ -46,46 +52,6 @@ struct Manifest {
     let checksum = Int64(crc32Of(try root.text()))
     let all = (root.members ?? []) + [.init("checksum", .integer(checksum))]
     return try JSON.object(all).text(pretty: true) + "\n"
-  }
-
-  private static func settings(of trainer: Trainer) -> JSON {
-    let settings = trainer.settings
-    var members: [JSON.Member] = [
-      .init("batch_size", .integer(Int64(settings.batchSize))),
-      .init("momentum", .number(settings.sgd.momentum)),
-      .init("weight_decay", .number(settings.sgd.weightDecay)),
-      .init("nesterov", .bool(settings.sgd.nesterov)),
-      .init("schedule", .string("\(settings.schedule)")),
-      .init("warmup_epochs", .integer(Int64(settings.warmupEpochs))),
-      .init("crop_padding", .integer(Int64(settings.cropPadding))),
-      .init("flip", .bool(settings.flip)),
-      .init("teaching", .string("\(settings.teaching)")),
-      .init("teachers", .integer(Int64(trainer.teachers.count))),
-      .init("temperature", .number(settings.distillation.temperature)),
-      .init("label_weight", .number(settings.distillation.labelWeight)),
-      .init("distillation_weight", .number(settings.distillation.distillationWeight)),
-      .init("evaluate", .string("\(settings.evaluate)")),
-      .init("grafting", .bool(settings.grafting != nil)),
-    ]
-    // A longer run is the same run, except where the schedule looks at its end.
-    if settings.schedule == .cosine {
-      members.append(.init("epochs", .integer(Int64(settings.epochs))))
-    }
-    if let graft = settings.grafting {
-      members += [
-        .init("graft_source", .string("\(graft.source)")),
-        .init("graft_weighting", .string("\(graft.weighting)")),
-        .init("graft_bins", .integer(Int64(graft.bins))),
-        .init("graft_threshold", .number(graft.threshold)),
-        .init("graft_compatibility", .bool(graft.compatibility)),
-        .init("graft_start", .integer(Int64(graft.period.start))),
-        .init("graft_every", .integer(Int64(graft.period.every))),
-        .init("graft_stop", graft.period.stop.map { .integer(Int64($0)) } ?? .null),
-      ]
-      // Only where it is not the default: checkpoints of earlier versions do not know it.
-      if graft.keepZeros { members.append(.init("graft_keep_zeros", .bool(true))) }
-    }
-    return .object(members)
   }
 
   private static func data(of trainer: Trainer) -> JSON {
@@ -104,22 +70,9 @@ struct Manifest {
       "factor": .number(position.factor),
       "seconds": .number(position.seconds),
       "evaluations": .array(
-        position.evaluations.map { [JSON(orNull: $0.loss), .number($0.accuracy)] }
-          .map { JSON.array($0) }),
-    ]
-  }
-
-  private static func json(_ record: EpochRecord) -> JSON {
-    [
-      "epoch": .integer(Int64(record.epoch)),
-      "learning_rate": .number(record.learningRate),
-      "train_loss": JSON(orNull: record.trainLoss),
-      "train_accuracy": JSON(orNull: record.trainAccuracy),
-      "test_loss": JSON(orNull: record.testLoss),
-      "test_accuracy": JSON(orNull: record.testAccuracy),
-      "evaluated": .integer(Int64(record.evaluated.rawValue)),
-      "grafted": .bool(record.isGrafted),
-      "seconds": .number(record.seconds),
+        position.evaluations.map {
+          .object(json($0.weights, "test") + json($0.average, "ema"))
+        }),
     ]
   }
 
@@ -185,11 +138,15 @@ struct Manifest {
           + "trainer"
       )
     }
-    for (index, (saved, own)) in zip(members, trainer.members).enumerated() {
+    for (index, (saved, own)) in zip(members, trainer.members.map(\.settings)).enumerated() {
       let (seed, rate) = (JSON.string(String(own.seed)), JSON.number(own.learningRate))
       if saved["seed"] != seed { try differs("network \(index)'s seed", saved["seed"], seed) }
       if saved["learning_rate"]?.number != own.learningRate {
         try differs("network \(index)'s learning_rate", saved["learning_rate"], rate)
+      }
+      let others = Manifest.own(own)
+      if saved["own"] ?? [:] != others {
+        try differs("network \(index)'s own", saved["own"], others)
       }
     }
   }
@@ -206,23 +163,27 @@ struct Manifest {
       throw malformed("position (this trainer has \(trainer.settings.epochs) epochs)")
     }
     var state = State(
-      position: Position(), sums: [], steps: [], records: [], reportEpochs: [])
+      position: Position(), sums: [], steps: [], records: [], stepRecords: [], reportEpochs: [])
     state.position = Position(
       epochsDone: done, stage: stage, batch: batch, factor: factor, seconds: seconds,
       evaluations: [])
-    for pair in evaluations {
-      guard let parts = pair.elements, parts.count == 2, let loss = parts[0].numberOrNaN,
-        let accuracy = parts[1].number
-      else { throw malformed("position.evaluations") }
-      state.position.evaluations.append(Evaluation(loss: loss, accuracy: accuracy))
+    for measured in evaluations {
+      guard let measured = self.measured(measured) else { throw malformed("position.evaluations") }
+      state.position.evaluations.append(measured)
     }
     for member in root["members"]?.elements ?? [] {
       guard let loss = member["loss"]?.number,
         let images = whole(member["images"], 0...trainer.train.count),
-        let correct = whole(member["correct"], 0...images),
+        let first = member["correct"]?.number, 0...Double(images) ~= first,
+        let five = late(member["top5"]), five.isNaN || 0...Double(images) ~= five,
+        let norms = (member["norms"] ?? 0).number,
+        let clipped = whole(member["clipped"] ?? 0, 0...batch),
         let steps = whole(member["steps"], 0...1 << 60)
       else { throw malformed("members") }
-      state.sums.append(EpochSums(loss: loss, correct: correct, images: images))
+      state.sums.append(
+        EpochSums(
+          loss: loss, hits: Hits(first: first, five: five), images: images, norms: norms,
+          clipped: clipped))
       state.steps.append(steps)
     }
     guard let epochs = root["records"]?.elements, epochs.count == done else {
@@ -236,6 +197,14 @@ struct Manifest {
       for row in rows { records.append(try record(row)) }
       state.records.append(records)
     }
+    for step in root["step_records"]?.elements ?? [] {
+      guard let rows = step.elements, rows.count == trainer.members.count else {
+        throw malformed("step_records")
+      }
+      var records: [StepRecord] = []
+      for row in rows { records.append(try stepRecord(row)) }
+      state.stepRecords.append(records)
+    }
     guard let reports = root["report_epochs"]?.elements else { throw malformed("report_epochs") }
     for epoch in reports {
       guard let number = whole(epoch, 1...done + 1) else { throw malformed("report_epochs") }
@@ -244,28 +213,12 @@ struct Manifest {
     return state
   }
 
-  private func record(_ row: JSON) throws(GraftError) -> EpochRecord {
-    guard let epoch = whole(row["epoch"], 1...TrainerSettings.largestEpochs),
-      let learningRate = row["learning_rate"]?.number,
-      let trainLoss = row["train_loss"]?.numberOrNaN,
-      let trainAccuracy = row["train_accuracy"]?.numberOrNaN,
-      let testLoss = row["test_loss"]?.numberOrNaN,
-      let testAccuracy = row["test_accuracy"]?.numberOrNaN,
-      let evaluated = row["evaluated"]?.integer.flatMap(TrainerSettings.Moment.init),
-      let isGrafted = row["grafted"]?.bool, let seconds = row["seconds"]?.number
-    else { throw malformed("records") }
-    return EpochRecord(
-      epoch: epoch, learningRate: learningRate, trainLoss: trainLoss,
-      trainAccuracy: trainAccuracy, testLoss: testLoss, testAccuracy: testAccuracy,
-      evaluated: evaluated, isGrafted: isGrafted, seconds: seconds)
-  }
-
-  private func whole(_ value: JSON?, _ range: ClosedRange<Int>) -> Int? {
+  func whole(_ value: JSON?, _ range: ClosedRange<Int>) -> Int? {
     guard let number = value?.integer, range.contains(number) else { return nil }
     return number
   }
 
-  private func malformed(_ what: String) -> GraftError {
+  func malformed(_ what: String) -> GraftError {
     GraftError(.format, "\(path): '\(what)' is missing or not what it should be")
   }
 }

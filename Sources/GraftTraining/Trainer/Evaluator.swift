@@ -19,47 +19,54 @@ final class Evaluator {
 
   var batches: Int { (dataset.count + batchSize - 1) / batchSize }
 
-  /// - Parameter afterBatch: told the number of batches done; may throw to stop.
+  /// - Parameters:
+  ///   - average: evaluated in the network's place, if given; whenever `afterBatch` is called, the
+  ///     network's own weights are back.
+  ///   - afterBatch: told the number of batches done; may throw to stop.
   func evaluate(
-    _ network: Network, threads: Int, afterBatch: (Int) throws(GraftError) -> Void = { _ in }
+    _ network: Network, average: WeightAverage? = nil, threads: Int,
+    afterBatch: (Int) throws(GraftError) -> Void = { _ in }
   ) throws(GraftError) -> Evaluation {
     network.threads = threads
     let classes = try network.checkFits(dataset)
-    var loss = Distillation()
-    loss.threads = threads
-    var (sum, correct) = (0.0, 0)
+    var (loss, hits) = (0.0, Hits())
     for batch in 0..<batches {
-      let first = batch * batchSize
-      let count = min(batchSize, dataset.count - first)
-      let place = try network.begin(images: count, training: false)
-      try dataset.fill(
-        images: place, labels: labels.pointer, samples: samples.pointer + first, count: count,
-        threads: threads)
-      let logits = try network.run()
-      let view = try TensorView(
-        name: "logits", data: UnsafeMutableRawPointer(mutating: logits), type: .float32,
-        shape: [count, classes])
-      sum += try loss.loss(student: view, teachers: [], labels: labels.pointer) * Double(count)
-      correct += countCorrect(logits, labels.pointer, count: count, classes: classes)
+      let measured: (loss: Double, hits: Hits)
+      if let average {
+        measured = try average.inPlace { () throws(GraftError) in
+          try measure(batch, of: network, classes: classes)
+        }
+      } else {
+        measured = try measure(batch, of: network, classes: classes)
+      }
+      loss += measured.loss
+      hits += measured.hits
       try afterBatch(batch + 1)
     }
-    return Evaluation(
-      loss: sum / Double(dataset.count), accuracy: Double(correct) / Double(dataset.count))
+    return Evaluation(loss: loss, hits: hits, images: dataset.count)
   }
-}
 
-/// How many rows have their largest logit at their label.
-func countCorrect(
-  _ logits: UnsafePointer<Float>, _ labels: UnsafePointer<Int64>, count: Int, classes: Int
-) -> Int {
-  var correct = 0
-  for row in 0..<count {
-    let values = logits + row * classes
-    var best = 0
-    for index in 0..<classes where values[index] > values[best] { best = index }
-    if best == Int(labels[row]) { correct += 1 }
+  /// The sums of one batch.
+  private func measure(_ batch: Int, of network: Network, classes: Int) throws(GraftError) -> (
+    loss: Double, hits: Hits
+  ) {
+    let first = batch * batchSize
+    let count = min(batchSize, dataset.count - first)
+    let place = try network.begin(images: count, training: false)
+    try dataset.fill(
+      images: place, labels: labels.pointer, samples: samples.pointer + first, count: count,
+      threads: network.threads)
+    let logits = try network.run()
+    let view = try TensorView(
+      name: "logits", data: UnsafeMutableRawPointer(mutating: logits), type: .float32,
+      shape: [count, classes])
+    var loss = Distillation()
+    loss.threads = network.threads
+    return (
+      try loss.loss(student: view, teachers: [], labels: labels.pointer) * Double(count),
+      Hits(logits, labels.pointer, count: count, classes: classes)
+    )
   }
-  return correct
 }
 
 extension Network {

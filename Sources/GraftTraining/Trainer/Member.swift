@@ -1,42 +1,95 @@
 import GraftNetworks
 import GraftSupport
+import Grafting
+
+/// What is a network's own in training. Networks that differ in it stay more diverse, which is what
+/// grafting lives on.
+public struct MemberSettings: Equatable, Sendable {
+  /// Decides data order and augmentation.
+  public var seed: UInt64 = 0
+  /// The schedule's start.
+  public var learningRate = 0.1
+  // Where nil, the trainer's.
+  public var weightDecay: Double?
+  public var decaysWeightsOnly: Bool?
+  public var labelSmoothing: Double?
+  public var augmentation: Augmentation?
+
+  public init() {}
+
+  func check() throws(GraftError) {
+    guard learningRate.isFinite, learningRate > 0 else {
+      throw GraftError(
+        .invalidArgument, "learning_rate is \(learningRate); it must be finite and above 0")
+    }
+    if let labelSmoothing, !(labelSmoothing >= 0 && labelSmoothing <= 1) {
+      throw GraftError(
+        .invalidArgument, "label_smoothing is \(labelSmoothing); allowed are 0 to 1")
+    }
+    try augmentation?.check()
+  }
+}
 
 /// A network in training, with what is its own.
 public final class Member {
   public let network: Network
-  /// Decides data order, crops and flips.
-  public let seed: UInt64
-  /// The schedule's start.
-  public let learningRate: Double
+  public let settings: MemberSettings
+  let augmentation: Augmentation
+  let distillation: Distillation
   let optimiser: SGD
+  /// The moving average of the weights, where one is kept.
+  let average: WeightAverage?
   /// The batch at hand.
   let labels: Buffer<Int64>
+  private let others: Buffer<Int64>
+  private let shares: Buffer<Double>
   /// The gradient of the batch's logits.
   let gradient: Buffer<Float>
   /// The epoch's order, made when the epoch begins or is resumed.
   var order: EpochOrder?
   var sums = EpochSums()
 
-  init(
-    network: Network, seed: UInt64, learningRate: Double, settings: SGD.Settings, batchSize: Int
-  ) throws(GraftError) {
-    guard learningRate.isFinite, learningRate > 0 else {
-      throw GraftError(
-        .invalidArgument, "learning_rate is \(learningRate); it must be finite and above 0")
-    }
+  init(network: Network, settings: MemberSettings, in trainer: TrainerSettings)
+    throws(GraftError)
+  {
+    try settings.check()
     self.network = network
-    self.seed = seed
-    self.learningRate = learningRate
-    optimiser = try SGD(network: network, settings: settings, learningRate: learningRate)
-    labels = try Buffer(count: batchSize, for: "a batch's labels")
+    self.settings = settings
+    augmentation = settings.augmentation ?? trainer.augmentation
+    var distillation = trainer.distillation
+    distillation.labelSmoothing = settings.labelSmoothing ?? distillation.labelSmoothing
+    self.distillation = distillation
+    var sgd = trainer.sgd
+    sgd.weightDecay = settings.weightDecay ?? sgd.weightDecay
+    sgd.decaysWeightsOnly = settings.decaysWeightsOnly ?? sgd.decaysWeightsOnly
+    optimiser = try SGD(network: network, settings: sgd, learningRate: settings.learningRate)
+    average = try trainer.average.map { (average) throws(GraftError) in
+      try WeightAverage(network: network, settings: average)
+    }
+    let batch = trainer.batchSize
+    let mixed = augmentation.mixing.isOn ? batch : 0
+    labels = try Buffer(count: batch, for: "a batch's labels")
+    others = try Buffer(count: mixed, for: "a batch's labels")
+    shares = try Buffer(count: mixed, for: "a batch's shares")
     gradient = try Buffer(
-      count: batchSize * (try network.outputShape.channels), for: "a batch's logits")
+      count: batch * (try network.outputShape.channels), for: "a batch's logits")
+  }
+
+  /// Where the other labels of mixed images go; nil where none are mixed.
+  var mixed: MixedTargets? {
+    augmentation.mixing.isOn
+      ? MixedTargets(others: others.pointer, shares: shares.pointer) : nil
   }
 }
 
 /// What an epoch's training has added up so far.
 struct EpochSums: Equatable {
   var loss = 0.0
-  var correct = 0
+  /// Images whose largest logit, and one of whose five largest, is their label's; of a mixed image
+  /// each label counts by its share.
+  var hits = Hits()
   var images = 0
+  /// Of the gradients' norms, and how many of them were clipped, where they are measured.
+  var norms = 0.0
+  var clipped = 0
 }

@@ -17,7 +17,7 @@ extension Trainer {
   func trainEpoch(_ progress: ((Progress) -> Bool)?) throws(GraftError) {
     let epoch = position.epochsDone + 1
     for member in members where member.order == nil {
-      member.order = try EpochOrder(count: train.count, seed: member.seed, epoch: epoch)
+      member.order = try EpochOrder(count: train.count, seed: member.settings.seed, epoch: epoch)
     }
     while position.batch < batchesPerEpoch {
       position.factor = learningRateFactor()
@@ -30,26 +30,40 @@ extension Trainer {
       countImages(
         members.count * min(settings.batchSize, train.count - position.batch * settings.batchSize))
       position.batch += 1
+      if isEvaluationDue { position.stage = .evaluationBetween }
       try tell(
         progress, .training, epoch: epoch, step: position.batch, of: batchesPerEpoch)
+      if position.stage == .evaluationBetween { return }
     }
     position.stage = .evaluationBefore
   }
 
+  /// Whether the step just done is followed by an evaluation of its own: at an epoch's end there is
+  /// the epoch's.
+  private var isEvaluationDue: Bool {
+    guard settings.evaluateSteps > 0, test != nil, position.batch < batchesPerEpoch else {
+      return false
+    }
+    return (position.epochsDone * batchesPerEpoch + position.batch) % settings.evaluateSteps == 0
+  }
+
   /// Puts a member's batch where its network, or a teacher, is to read it.
   ///
-  /// - Parameter labels: receives the labels; nil if not wanted.
+  /// - Parameters:
+  ///   - labels: receives the labels; nil if not wanted.
+  ///   - mixed: receives what mixing makes of them; nil if not wanted.
   /// - Returns: the number of images.
   func fill(
     _ member: Member, epoch: Int, batch: Int, into network: Network, training: Bool,
-    labels: UnsafeMutablePointer<Int64>?
+    labels: UnsafeMutablePointer<Int64>?, mixed: MixedTargets? = nil
   ) throws(GraftError) -> Int {
     guard let order = member.order else { throw GraftError(.internal, "an epoch has no order") }
     let (samples, count) = order.batch(batch, of: settings.batchSize)
     let place = try network.begin(images: count, training: training)
     try train.fill(
-      images: place, labels: labels, samples: samples, count: count, augmentation: augmentation,
-      seed: member.seed, epoch: epoch, threads: split.threadsEach)
+      images: place, labels: labels, mixed: mixed, samples: samples, count: count,
+      augmentation: member.augmentation, seed: member.settings.seed, epoch: epoch,
+      threads: split.threadsEach)
     return count
   }
 
@@ -57,11 +71,11 @@ extension Trainer {
     let member = members[index]
     let network = member.network
     network.randomness = Network.Randomness(
-      seed: member.seed,
+      seed: member.settings.seed,
       step: UInt64(truncatingIfNeeded: position.epochsDone * batchesPerEpoch + position.batch))
     let count = try fill(
       member, epoch: epoch, batch: position.batch, into: network, training: true,
-      labels: member.labels.pointer)
+      labels: member.labels.pointer, mixed: member.mixed)
     let logits = try network.run()
     let classes = try network.outputShape.channels
     let gradient = member.gradient
@@ -70,31 +84,33 @@ extension Trainer {
     {
       try TensorView(name: name, data: memory, type: .float32, shape: [count, classes])
     }
-    var distillation = settings.distillation
+    var distillation = member.distillation
     distillation.threads = split.threadsEach
     let loss: Double
-    do {
+    do throws(GraftError) {
       loss = try distillation.loss(
         student: try view("logits", UnsafeMutablePointer(mutating: logits)),
         teachers: try lessons?.answers(for: index, images: count) ?? [],
-        labels: member.labels.pointer, gradient: try view("gradient", gradient.pointer))
+        labels: member.labels.pointer, mixed: member.mixed?.labels,
+        gradient: try view("gradient", gradient.pointer))
+      guard loss.isFinite else { throw GraftError(.notFinite, "the loss is \(loss)") }
+      try network.runBackward(fill: { $0.update(from: gradient.pointer, count: count * classes) })
+      member.optimiser.learningRate = member.settings.learningRate * position.factor
+      try member.optimiser.step()
     } catch {
       throw GraftError(
         error.kind,
         "network \(index), epoch \(epoch), batch \(position.batch + 1): \(error.message)")
     }
-    guard loss.isFinite else {
-      throw GraftError(
-        .notFinite,
-        "network \(index), epoch \(epoch), batch \(position.batch + 1): the loss is \(loss)")
-    }
-    try network.runBackward(fill: { $0.update(from: gradient.pointer, count: count * classes) })
-    member.optimiser.learningRate = member.learningRate * position.factor
-    try member.optimiser.step()
+    member.average?.step(member.optimiser.steps)
     member.sums.loss += loss * Double(count)
-    member.sums.correct += countCorrect(
-      logits, member.labels.pointer, count: count, classes: classes)
+    member.sums.hits += Hits(
+      logits, member.labels.pointer, mixed: member.mixed, count: count, classes: classes)
     member.sums.images += count
+    if settings.sgd.clipNorm > 0 {
+      member.sums.norms += member.optimiser.gradientNorm
+      member.sums.clipped += member.optimiser.isClipped ? 1 : 0
+    }
   }
 }
 

@@ -20,12 +20,13 @@ public final class Trainer {
   var position = Position()
   /// Finished epochs' results: for each epoch one record a network.
   public internal(set) var records: [[EpochRecord]] = []
+  /// Results between two steps: for each evaluation one a network.
+  public internal(set) var stepRecords: [[StepRecord]] = []
   /// Grafts' reports, by epoch.
   public internal(set) var reports: [Int: GraftReport] = [:]
 
-  let augmentation: Augmentation
   private(set) var plan: GraftPlan?
-  private var evaluator: Evaluator?
+  var evaluator: Evaluator?
   var lessons: Lessons?
   private(set) var isRunning = false
   private var clock = RunClock()
@@ -40,7 +41,6 @@ public final class Trainer {
     self.settings = settings
     self.train = train
     self.test = test
-    augmentation = try Augmentation(cropPadding: settings.cropPadding, flip: settings.flip)
   }
 
   /// The most networks, and the most teachers.
@@ -49,7 +49,7 @@ public final class Trainer {
   // MARK: Networks
 
   /// Adds a network to train; the first added is network 0.
-  public func add(_ network: Network, seed: UInt64, learningRate: Double) throws(GraftError) {
+  public func add(_ network: Network, _ own: MemberSettings) throws(GraftError) {
     try checkCanAdd(members.count, "networks")
     guard !members.contains(where: { $0.network === network }),
       !teachers.contains(where: { $0 === network })
@@ -67,10 +67,7 @@ public final class Trainer {
           .shapeMismatch, "network \(members.count) has another output than network 0")
       }
     }
-    members.append(
-      try Member(
-        network: network, seed: seed, learningRate: learningRate, settings: settings.sgd,
-        batchSize: settings.batchSize))
+    members.append(try Member(network: network, settings: own, in: settings))
   }
 
   /// Adds a teacher, of any structure. It is never changed.
@@ -115,6 +112,7 @@ public final class Trainer {
       defer { position.seconds += RunClock.now() - began }
       switch position.stage {
       case .training: try trainEpoch(progress)
+      case .evaluationBetween: try evaluateBetween(progress)
       case .evaluationBefore: try evaluate(.beforeGraft, next: .savingBefore, progress)
       case .savingBefore: try save(.beforeGraft, epoch: position.epochsDone + 1, next: .grafting)
       case .grafting: try graft(progress)
@@ -153,30 +151,6 @@ public final class Trainer {
 
   // MARK: Stages but the training
 
-  private func evaluate(
-    _ moment: TrainerSettings.Moment, next: Position.Stage, _ progress: ((Progress) -> Bool)?
-  ) throws(GraftError) {
-    guard settings.evaluate == moment, let evaluator else {
-      position.stage = next
-      return
-    }
-    var results: [Evaluation] = []
-    let steps = evaluator.batches * members.count
-    for (index, member) in members.enumerated() {
-      member.network.threads = settings.threads
-      defer { member.network.threads = split.threadsEach }
-      results.append(
-        try evaluator.evaluate(member.network, threads: settings.threads) {
-          (batch) throws(GraftError) in
-          try tell(
-            progress, .evaluation, epoch: position.epochsDone + 1,
-            step: index * evaluator.batches + batch, of: steps)
-        })
-    }
-    position.evaluations = results
-    position.stage = next
-  }
-
   private func graft(_ progress: ((Progress) -> Bool)?) throws(GraftError) {
     let epoch = position.epochsDone + 1
     position.stage = .evaluationAfter
@@ -204,14 +178,16 @@ public final class Trainer {
     var records: [EpochRecord] = []
     for (index, member) in members.enumerated() {
       let test = position.evaluations.indices.contains(index) ? position.evaluations[index] : nil
-      let images = Double(max(1, member.sums.images))
+      let sums = member.sums
+      let steps = settings.sgd.clipNorm > 0 ? Double(max(1, batchesPerEpoch)) : .nan
       records.append(
         EpochRecord(
-          epoch: epoch, learningRate: member.learningRate * position.factor,
-          trainLoss: member.sums.loss / images,
-          trainAccuracy: Double(member.sums.correct) / images, testLoss: test?.loss ?? .nan,
-          testAccuracy: test?.accuracy ?? .nan, evaluated: settings.evaluate,
-          isGrafted: reports[epoch] != nil, seconds: position.seconds))
+          epoch: epoch, learningRate: member.settings.learningRate * position.factor,
+          train: Evaluation(loss: sums.loss, hits: sums.hits, images: sums.images),
+          test: test?.weights ?? .none, average: test?.average ?? .none,
+          gradientNorm: sums.norms / steps, clipped: Double(sums.clipped) / steps,
+          evaluated: settings.evaluate, isGrafted: reports[epoch] != nil,
+          seconds: position.seconds))
       member.sums = EpochSums()
       member.order = nil
     }
@@ -243,6 +219,7 @@ public final class Trainer {
   func adopt(_ state: Manifest.State, reports: [Int: GraftReport]) {
     position = state.position
     records = state.records
+    stepRecords = state.stepRecords
     self.reports = reports
     for (index, member) in members.enumerated() {
       member.sums = state.sums[index]
@@ -277,7 +254,7 @@ public final class Trainer {
   }
 
   private func meanLoss(_ records: [EpochRecord]) -> Double {
-    records.reduce(0) { $0 + $1.trainLoss } / Double(max(1, records.count))
+    records.reduce(0) { $0 + $1.train.loss } / Double(max(1, records.count))
   }
 
   func countImages(_ count: Int) { clock.images += count }

@@ -23,13 +23,19 @@ public struct TrainerSettings: Sendable {
   public var schedule = Schedule.step(epochs: 60, factor: 0.1)
   /// The learning rate rises linearly over the steps of this many first epochs.
   public var warmupEpochs = 0
-  public var cropPadding = 4
-  public var flip = true
+  public var augmentation = Augmentation()
   /// nil for networks that do not graft.
   public var grafting: GraftOperator?
   public var distillation = Distillation()
   public var teaching = Teaching.given
+  /// The decay of the weights' moving average, 0 for none, and the steps between two updates.
+  public var averageDecay = 0.0
+  public var averageEvery = 1
   public var evaluate = Moment.afterGraft
+  /// Whether evaluations measure the averages too.
+  public var evaluatesAverage = false
+  /// Evaluates after every this many steps too, but at an epoch's end; 0 for never.
+  public var evaluateSteps = 0
   public var save = Moment.afterGraft
   /// Saves after every this many epochs; 0 for never.
   public var saveEvery = 0
@@ -37,6 +43,11 @@ public struct TrainerSettings: Sendable {
   public var directory: String?
 
   public init() {}
+
+  /// The moving average, where one is kept.
+  var average: WeightAverage.Settings? {
+    averageDecay == 0 ? nil : WeightAverage.Settings(decay: averageDecay, every: averageEvery)
+  }
 
   /// The most epochs that a run may have.
   public static let largestEpochs = 1_000_000
@@ -62,7 +73,13 @@ public struct TrainerSettings: Sendable {
       }
     }
     try sgd.check()
-    _ = try Augmentation(cropPadding: cropPadding, flip: flip)
+    try augmentation.check()
+    try average?.check()
+    try check(evaluateSteps, "evaluate_steps", 0...Int(Int32.max))
+    guard !evaluatesAverage || average != nil else {
+      throw GraftError(
+        .invalidArgument, "evaluate_ema is 1 and ema_decay is 0: there is no average to evaluate")
+    }
     guard saveEvery == 0 || directory != nil else {
       throw GraftError(
         .invalidArgument, "save_every is \(saveEvery) and directory is NULL: say where to save")

@@ -16,7 +16,8 @@ from ._architectures import (
     vgg,
     wide_resnet,
 )
-from ._data import Dataset
+from ._augmentation import Augmentation
+from ._data import Dataset, MixedBatch
 from ._errors import (
     CancelledError,
     FileError,
@@ -30,7 +31,8 @@ from ._errors import (
     ShapeMismatchError,
     UnsupportedError,
 )
-from ._history import EpochRecord, History
+from ._evaluation import Evaluation, evaluate
+from ._history import EpochRecord, History, StepRecord
 from ._library import instructions
 from ._method import (
     blend,
@@ -49,22 +51,23 @@ from ._operations import Operation
 from ._plan import Plan
 from ._progress import Progress, ProgressBar
 from ._report import Report
+from ._settings import Distillation, Grafting
 from ._sgd import SGD
-from ._trainer import Distillation, Evaluation, Grafting, Trainer, evaluate
+from ._trainer import Trainer
 from ._version import __version__
 
 if _TYPE_CHECKING:
     from ._record import EpochTable, Recorder, Recording, TensorBoard
 
 __all__ = [
-    "CancelledError", "Dataset", "Distillation", "EpochRecord", "Evaluation", "FileError",
-    "FormatError", "GraftError", "Grafting", "History", "InternalError", "InvalidArgumentError",
-    "InvalidStateError", "Network", "NotFiniteError", "Operation", "OutOfMemoryError", "Plan",
-    "Progress", "ProgressBar", "Report", "SGD", "ShapeMismatchError", "Trainer", "UnsupportedError",
-    "Value", "__version__", "blend", "coefficient", "densenet", "distillation_loss", "entropy",
-    "evaluate", "filter_entropies", "filter_norms", "graft", "histogram", "imagenet",
-    "instructions", "invalid_filters", "is_due", "mobilenet_v2", "resnet", "resnext", "vgg",
-    "wide_resnet",
+    "Augmentation", "CancelledError", "Dataset", "Distillation", "EpochRecord", "Evaluation",
+    "FileError", "FormatError", "GraftError", "Grafting", "History", "InternalError",
+    "InvalidArgumentError", "InvalidStateError", "MixedBatch", "Network", "NotFiniteError",
+    "Operation", "OutOfMemoryError", "Plan", "Progress", "ProgressBar", "Report", "SGD",
+    "ShapeMismatchError", "StepRecord", "Trainer", "UnsupportedError", "Value", "__version__",
+    "blend", "coefficient", "densenet", "distillation_loss", "entropy", "evaluate",
+    "filter_entropies", "filter_norms", "graft", "histogram", "imagenet", "instructions",
+    "invalid_filters", "is_due", "mobilenet_v2", "resnet", "resnext", "vgg", "wide_resnet",
 ]
 
 #: Imported when first asked for: `import graft` stays quick.

@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
-__all__ = ["EpochRecord", "History"]
+__all__ = ["EpochRecord", "History", "StepRecord"]
 
 
-@dataclass(frozen=True)
-class EpochRecord:
+class _Figures:
+    """Equal where all figures are; NaN, for what was not measured, equals NaN."""
+
+    def __eq__(self, other: object) -> bool:
+        if type(self) is not type(other):
+            return NotImplemented
+        return all(a == b or a != a and b != b for a, b in zip(astuple(self), astuple(other)))
+
+    def __hash__(self) -> int:
+        return hash(tuple(None if one != one else one for one in astuple(self)))
+
+
+@dataclass(frozen=True, eq=False)
+class EpochRecord(_Figures):
     """A network's results of one epoch.
 
     Attributes
@@ -20,7 +32,8 @@ class EpochRecord:
     learning_rate
         At the epoch's first step.
     train_loss, train_accuracy
-        Means over the epoch's batches, in training mode; accuracies are shares, 0 to 1.
+        Means over the epoch's batches, in training mode; accuracies are shares, 0 to 1. Of a mixed
+        image each label counts by its share.
     test_loss, test_accuracy
         Over the test set, in evaluation mode; NaN where there is none.
     evaluated
@@ -29,6 +42,13 @@ class EpochRecord:
         Whether a graft was due after this epoch.
     seconds
         Wall-clock seconds of the epoch, all networks together.
+    train_top5, test_top5
+        The share of the images whose label is among the five largest logits.
+    ema_loss, ema_accuracy, ema_top5
+        The weights' moving average over the test set; NaN where it is not evaluated.
+    gradient_norm, clipped
+        The mean of the gradients' l2 norm over the epoch's steps, before clipping, and the share of
+        the steps that were clipped; NaN without `clip_norm`.
     """
 
     epoch: int
@@ -41,6 +61,41 @@ class EpochRecord:
     evaluated: str
     grafted: bool
     seconds: float
+    train_top5: float = math.nan
+    test_top5: float = math.nan
+    ema_loss: float = math.nan
+    ema_accuracy: float = math.nan
+    ema_top5: float = math.nan
+    gradient_norm: float = math.nan
+    clipped: float = math.nan
+
+
+@dataclass(frozen=True, eq=False)
+class StepRecord(_Figures):
+    """A network's results between two steps of an epoch, where `evaluate_steps` says so.
+
+    Attributes
+    ----------
+    epoch, step, network
+        The epoch, and the steps of it that were done, from 1; the network, from 0.
+    train_loss
+        Mean of the epoch so far.
+    test_loss, test_accuracy, test_top5
+        Over the test set, in evaluation mode.
+    ema_loss, ema_accuracy, ema_top5
+        The same of the weights' moving average; NaN where it is not evaluated.
+    """
+
+    epoch: int
+    step: int
+    network: int
+    train_loss: float
+    test_loss: float
+    test_accuracy: float
+    test_top5: float
+    ema_loss: float = math.nan
+    ema_accuracy: float = math.nan
+    ema_top5: float = math.nan
 
 
 class History(Sequence[EpochRecord]):

@@ -20,7 +20,8 @@ class Progress:
     ----------
     phase
         "training" after a batch, "evaluation" after a part of the test set, "graft" when the
-        epoch's graft is done, "epoch" when everything of the epoch is.
+        epoch's graft is done, "epoch" when everything of the epoch is, "evaluated" when an
+        evaluation between two steps is (`evaluate_steps`).
     epoch, epochs
         From 1, and how many.
     step, steps

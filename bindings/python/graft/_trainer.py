@@ -6,18 +6,20 @@ import copy
 import os
 from collections.abc import Callable, Sequence
 from ctypes import byref, c_double
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
-from . import _arrays, _checks, _method, _structures
+from . import _arrays, _checks, _structures
+from ._augmentation import Augmentation
 from ._callback import Relay, Signals, TrainerCallback
 from ._data import Dataset
-from ._errors import InvalidArgumentError, check
+from ._errors import check
 from ._handles import Handle
-from ._history import EpochRecord, History
+from ._history import EpochRecord, History, StepRecord
 from ._library import defaults, lib
 from ._network import Network
 from ._progress import Progress, ProgressBar
+from ._settings import Distillation, Grafting, Own, each, plain
 from ._structures import Moment, Schedule, Teaching
 
 if TYPE_CHECKING:
@@ -25,91 +27,7 @@ if TYPE_CHECKING:
 
 Callback = Callable[[Progress], object]
 
-__all__ = ["Distillation", "EpochRecord", "Evaluation", "Grafting", "History", "Progress",
-           "ProgressBar", "Trainer", "evaluate"]
-
-
-@dataclass(frozen=True)
-class Grafting:
-    """How and when a trainer grafts. The defaults are the paper's.
-
-    Attributes
-    ----------
-    source
-        Where from: "ring" (each network receives from its predecessor), "mean", "others",
-        "exponential", "internal", "noise", or a list of the source of each network; as for
-        `graft.graft`, which is told how many grafts came before, and for "noise" the epoch.
-    weighting
-        How much: "entropy" (adaptive, the paper's), "filter_entropy", "l1", "filter" (by
-        batch-norm scales) or "constant".
-    a, c
-        Range and steepness of the adaptive coefficient; a = 0 is the plain average.
-    constant
-        The share of its own weights that a layer keeps under weighting "constant".
-    bins
-        Bins of the entropy.
-    threshold
-        A filter whose l1 norm is under this counts as invalid in reports.
-    compatibility
-        True follows the published code's bins and rounding.
-    start, every, stop
-        When: after epoch `start`, then every so many, up to epoch `stop` (None for no end).
-    keep_zeros
-        Weights that are 0 stay 0: pruned networks keep their masks.
-    noise, seed
-        For source "noise": the base of its deviation, and what numbers are drawn.
-    """
-
-    source: str | Sequence[int] = "ring"
-    weighting: str = "entropy"
-    a: float = 0.4
-    c: float = 500.0
-    constant: float = 0.5
-    bins: int = 10
-    threshold: float = 0.1
-    compatibility: bool = False
-    start: int = 1
-    every: int = 1
-    stop: int | None = None
-    keep_zeros: bool = False
-    noise: float = 0.9
-    seed: int = 0
-
-    def _options(self) -> _structures.GraftOptions:
-        options = defaults(_structures.GraftOptions, "graft_options_init")
-        _method.set_source(options, self.source)
-        _method.set_weighting(options, self.weighting, self.constant)
-        options.keep_zeros = bool(self.keep_zeros)
-        options.seed = _checks.seed(self.seed)
-        for name in ("a", "c", "threshold", "noise"):
-            setattr(options, name, _checks.number(getattr(self, name), name))
-        for name in ("bins", "start", "every"):
-            setattr(options, name, _checks.integer(getattr(self, name), name))
-        options.stop = 0 if self.stop is None else _checks.integer(self.stop, "stop")
-        options.compatibility = bool(self.compatibility)
-        return options
-
-
-@dataclass(frozen=True)
-class Distillation:
-    """The loss's weights: label_weight CE + distillation_weight T^2 KL(teachers || student)."""
-
-    temperature: float = 2.0
-    label_weight: float = 1.0
-    distillation_weight: float = 1.0
-
-    def _options(self) -> _structures.DistillationOptions:
-        options = defaults(_structures.DistillationOptions, "graft_distillation_options_init")
-        for name in ("temperature", "label_weight", "distillation_weight"):
-            setattr(options, name, _checks.number(getattr(self, name), name))
-        return options
-
-
-class Evaluation(NamedTuple):
-    """Loss and accuracy (a share, 0 to 1) on a data set."""
-
-    loss: float
-    accuracy: float
+__all__ = ["Trainer"]
 
 
 class Trainer:
@@ -128,13 +46,23 @@ class Trainer:
     seeds
         Data order, crops and flips of each network; 0, 1, ... by default.
     momentum, weight_decay, nesterov
-        As `SGD`.
+        As `SGD`; one weight decay for all networks or one for each.
+    decay_weights_only
+        True spares batch norms and biases the decay; one for all or one for each.
+    clip_norm
+        The greatest l2 norm of a network's gradients, as torch.nn.utils.clip_grad_norm_; None
+        neither measures nor clips, infinity measures only.
+    label_smoothing
+        The share of every label's target that is spread over all classes; one for all or one for
+        each, None for the distillation's.
     schedule
         "step" (times `step_factor` after every `step_epochs` epochs), "cosine" or "constant".
     warmup_epochs
         The learning rate rises linearly over these first epochs.
     crop_padding, flip
         Augmentation: random crop after this padding, random horizontal flip.
+    augmentation
+        An `Augmentation`, or one for each network: takes the place of those two.
     grafting
         How and when to graft; None does not.
     teachers
@@ -145,6 +73,13 @@ class Trainer:
         The loss's weights; the paper's by default.
     evaluate, save
         "before" or "after" the epoch's graft.
+    evaluate_steps
+        Evaluates after every so many steps too (`step_history`); 0 at the ends of epochs alone.
+    ema_decay, ema_every
+        Keeps an exponential moving average of the weights, moved every so many steps by 1 - decay
+        of the way to them (torch.optim.swa_utils.AveragedModel with use_buffers); 0 keeps none.
+    evaluate_ema
+        Whether evaluations measure the averages too.
     save_every, directory
         Save to this directory after every so many epochs; 0 never.
     threads
@@ -154,13 +89,19 @@ class Trainer:
     def __init__(
         self, networks: Sequence[Network], train: Dataset, test: Dataset | None = None, *,
         epochs: int = 200, batch_size: int = 128, learning_rate: float | Sequence[float] = 0.1,
-        seeds: Sequence[int] | None = None, momentum: float = 0.9, weight_decay: float = 5e-4,
-        nesterov: bool = False, schedule: str = "step", step_epochs: int = 60,
+        seeds: Sequence[int] | None = None, momentum: float = 0.9,
+        weight_decay: float | Sequence[float] = 5e-4, nesterov: bool = False,
+        schedule: str = "step", step_epochs: int = 60,
         step_factor: float = 0.1, warmup_epochs: int = 0, crop_padding: int = 4,
         flip: bool = True, grafting: Grafting | None = None, teachers: Sequence[Network] = (),
         teaching: str = "given", distillation: Distillation | None = None,
         evaluate: str = "after", save: str = "after", save_every: int = 0,
         directory: str | os.PathLike[str] | None = None, threads: int = 0,
+        decay_weights_only: bool | Sequence[bool] = False, clip_norm: float | None = None,
+        label_smoothing: float | Sequence[float] | None = None,
+        augmentation: Augmentation | Sequence[Augmentation] | None = None,
+        evaluate_steps: int = 0, ema_decay: float = 0.0, ema_every: int = 1,
+        evaluate_ema: bool = False,
     ) -> None:
         if isinstance(networks, Network):
             networks = [networks]
@@ -177,15 +118,18 @@ class Trainer:
         for name, value in (
             ("epochs", epochs), ("batch_size", batch_size), ("step_epochs", step_epochs),
             ("warmup_epochs", warmup_epochs), ("crop_padding", crop_padding),
-            ("save_every", save_every),
+            ("save_every", save_every), ("ema_every", ema_every),
+            ("evaluate_steps", evaluate_steps),
         ):
             setattr(options, name, _checks.integer(value, name))
         for name, rate in (
-            ("momentum", momentum), ("weight_decay", weight_decay), ("step_factor", step_factor),
+            ("momentum", momentum), ("step_factor", step_factor), ("ema_decay", ema_decay),
+            ("clip_norm", 0.0 if clip_norm is None else clip_norm),
         ):
             setattr(options, name, _checks.number(rate, name))
         options.threads = _checks.integer(threads, "threads", bits=32)
         options.nesterov, options.flip = bool(nesterov), bool(flip)
+        options.evaluate_ema = bool(evaluate_ema)
         options.grafting = grafting is not None
         options.schedule = _checks.choice(schedule, Schedule, "schedule")
         options.teaching = _checks.choice(teaching, Teaching, "teaching")
@@ -194,33 +138,41 @@ class Trainer:
         if directory is not None:
             options.directory = _arrays.path_bytes(directory, "directory")
         count = len(self._networks)
-        rates = _each(learning_rate, count, "learning_rate")
-        seeds = range(count) if seeds is None else _each(seeds, count, "seeds")
+        rates = each(learning_rate, count, "learning_rate")
+        seeds = range(count) if seeds is None else each(seeds, count, "seeds")
         graft = None if grafting is None else _checks.instance(
             grafting, Grafting, "grafting")._options()
-        distil = None if distillation is None else _checks.instance(
-            distillation, Distillation, "distillation")._options()
+        distillation = _checks.instance(
+            Distillation() if distillation is None else distillation, Distillation, "distillation")
+        distil = distillation._options()
+        own = Own(options, distil, count, weight_decay, decay_weights_only, label_smoothing,
+                   augmentation)
         self._handle = Handle(
             "graft_trainer_create", "graft_trainer_destroy", byref(options),
-            None if graft is None else byref(graft), None if distil is None else byref(distil),
+            None if graft is None else byref(graft), byref(distil),
             train._handle, None if test is None else test._handle)
         for index, network in enumerate(self._networks):
             member = defaults(_structures.MemberOptions, "graft_member_options_init")
             member.seed = _checks.seed(seeds[index], f"seeds[{index}]")
             member.learning_rate = _checks.number(rates[index], f"learning_rate[{index}]")
+            own.fill(member, index)
             check(lib.graft_trainer_add(self, network, byref(member)))
         for teacher in self._teachers:
             check(lib.graft_trainer_add_teacher(self, teacher))
         self._settings: dict[str, Any] = {
             "epochs": epochs, "batch_size": batch_size,
             "learning_rate": [float(rate) for rate in rates], "seeds": [int(one) for one in seeds],
-            "momentum": momentum, "weight_decay": weight_decay, "nesterov": bool(nesterov),
+            "momentum": momentum, "weight_decay": plain(weight_decay), "nesterov": bool(nesterov),
+            "decay_weights_only": plain(decay_weights_only), "clip_norm": clip_norm,
+            "label_smoothing": plain(
+                distillation.label_smoothing if label_smoothing is None else label_smoothing),
             "schedule": schedule, "step_epochs": step_epochs, "step_factor": step_factor,
             "warmup_epochs": warmup_epochs, "crop_padding": crop_padding, "flip": bool(flip),
+            "augmentation": plain(augmentation),
             "grafting": None if grafting is None else asdict(grafting), "teaching": teaching,
-            "teachers": len(self._teachers),
-            "distillation": asdict(distillation or Distillation()), "evaluate": evaluate,
-            "threads": threads,
+            "teachers": len(self._teachers), "distillation": asdict(distillation),
+            "evaluate": evaluate, "evaluate_steps": evaluate_steps, "ema_decay": ema_decay,
+            "ema_every": ema_every, "evaluate_ema": bool(evaluate_ema), "threads": threads,
             "training_images": _described(train), "test_images": test and _described(test)}
 
     @property
@@ -306,7 +258,56 @@ class Trainer:
         return EpochRecord(
             told.epoch, network, told.learning_rate, told.train_loss, told.train_accuracy,
             told.test_loss, told.test_accuracy, Moment(told.evaluated).name.lower(),
-            bool(told.grafted), told.seconds)
+            bool(told.grafted), told.seconds, told.train_top5, told.test_top5, told.ema_loss,
+            told.ema_accuracy, told.ema_top5, told.gradient_norm, told.clipped)
+
+    @property
+    def step_history(self) -> list[StepRecord]:
+        """The results between two steps of an epoch (`evaluate_steps`), network by network."""
+        return [
+            self._step_record(index, network)
+            for index in range(lib.graft_trainer_step_record_count(self))
+            for network in range(len(self._networks))]
+
+    def _step_record(self, index: int, network: int) -> StepRecord:
+        told = _structures.StepRecord()
+        check(lib.graft_trainer_step_record(self, index, network, byref(told)))
+        return StepRecord(
+            told.epoch, told.step, network, told.train_loss, told.test_loss, told.test_accuracy,
+            told.test_top5, told.ema_loss, told.ema_accuracy, told.ema_top5)
+
+    def gradient_norm(self, network: int = 0) -> float:
+        """The l2 norm of a network's gradients in its last step, before clipping.
+
+        Raises
+        ------
+        InvalidStateError
+            Without `clip_norm`, and before the first step.
+        """
+        norm = c_double()
+        check(lib.graft_trainer_gradient_norm(
+            self, _checks.integer(network, "network", signed=False), byref(norm)))
+        return norm.value
+
+    def ema(self, network: int, into: Network) -> Network:
+        """Write the moving average of a network's weights into a network, and return that.
+
+        Parameters
+        ----------
+        network
+            Its number, from 0.
+        into
+            Of the same structure; to be evaluated or saved. May be the network in training.
+
+        Raises
+        ------
+        InvalidStateError
+            Without `ema_decay`.
+        """
+        check(lib.graft_trainer_ema(
+            self, _checks.integer(network, "network", signed=False),
+            _checks.instance(into, Network, "into")))
+        return into
 
     def graft_report(self, epoch: int) -> Report:
         """What the graft after `epoch` did, layer by layer and network by network.
@@ -340,25 +341,6 @@ class Trainer:
         return f"<Trainer of {len(self._networks)} networks, {self.epochs_done} epochs done>"
 
 
-def evaluate(network: Network, dataset: Dataset, batch_size: int = 256) -> Evaluation:
-    """Loss and accuracy of a network on a data set, in evaluation mode."""
-    loss, accuracy = c_double(), c_double()
-    check(lib.graft_evaluate(
-        _checks.instance(network, Network, "network"),
-        _checks.instance(dataset, Dataset, "dataset")._handle,
-        _checks.integer(batch_size, "batch_size"), byref(loss), byref(accuracy)))
-    return Evaluation(loss.value, accuracy.value)
-
-
 def _described(dataset: Dataset) -> str:
     return (f"{dataset.count} of {dataset.channels} x {dataset.height} x {dataset.width}, "
             f"{dataset.classes} classes")
-
-
-def _each(value: Any, count: int, name: str) -> list[Any]:
-    """A value for every network."""
-    if not hasattr(value, "__len__"):
-        return [value] * count
-    if len(value) != count:
-        raise InvalidArgumentError(f"{name} has {len(value)} values for {count} networks")
-    return list(value)
