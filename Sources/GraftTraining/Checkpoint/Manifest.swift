@@ -176,7 +176,7 @@ struct Manifest {
         let images = whole(member["images"], 0...trainer.train.count),
         let first = member["correct"]?.number, 0...Double(images) ~= first,
         let five = late(member["top5"]), five.isNaN || 0...Double(images) ~= five,
-        let norms = (member["norms"] ?? 0).number,
+        let norms = (member["norms"] ?? 0).number, norms >= 0,
         let clipped = whole(member["clipped"] ?? 0, 0...batch),
         let steps = whole(member["steps"], 0...1 << 60)
       else { throw malformed("members") }
