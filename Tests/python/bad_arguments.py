@@ -108,6 +108,9 @@ def child(name: str) -> None:
                 elif what in (c.c_int32, c.c_int64, c.c_uint64, c.c_uint32, c.c_int, c.c_size_t):
                     bits = 8 * c.sizeof(what) - 1
                     setattr(made, field, rng.choice(numbers) % (1 << bits))
+                elif isinstance(what, type) and issubclass(what, c._Pointer) and issubclass(
+                        what._type_, s.Sized) and what._type_ is not s.Tensor:
+                    setattr(made, field, c.pointer(struct(what._type_)))
         if rng.random() < 0.15:
             made.struct_size = rng.choice([0, 1, 7, 8, 12, 40, 1 << 40])
         keep.append(made)

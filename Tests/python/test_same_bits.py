@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import re
 import zlib
 
@@ -17,6 +19,16 @@ def data(count: int = 150, test: int = 60):
     labels = rng.integers(0, 4, count + test)
     make = graft.Dataset.from_arrays
     return make(images[:count], labels[:count], 4), make(images[count:], labels[count:], 4)
+
+
+#: All that training can do besides, some of it for each of two networks.
+EVERYTHING = {
+    "decay_weights_only": [True, False], "weight_decay": [1e-3, 1e-2], "clip_norm": 0.7,
+    "label_smoothing": [0.1, 0.2], "ema_decay": 0.8, "ema_every": 2, "evaluate_ema": True,
+    "evaluate_steps": 3, "augmentation": [
+        graft.Augmentation(2, True, erasing=0.5, mixup=0.4, cutmix=1.0, mixing=0.9),
+        graft.Augmentation(1, False, erasing=0.3, mixup=0.2)],
+}
 
 
 def trainer(networks: int = 2, threads: int = 1, epochs: int = 4, **options) -> graft.Trainer:
@@ -40,13 +52,22 @@ def weights(run: graft.Trainer) -> list[dict[str, np.ndarray]]:
     return [{n: v.copy() for n, v in net.state_dict().items()} for net in run.networks]
 
 
+def averages(run: graft.Trainer) -> list[dict[str, np.ndarray]]:
+    if not run.settings["ema_decay"]:
+        return []
+    into = [trainer().networks[0] for _ in run.networks]
+    return [{n: v.copy() for n, v in run.ema(k, network).state_dict().items()}
+            for k, network in enumerate(into)]
+
+
 def assert_same(a: graft.Trainer, b: graft.Trainer) -> None:
-    for one, other in zip(weights(a), weights(b), strict=True):
+    for one, other in zip(
+        weights(a) + averages(a), weights(b) + averages(b), strict=True):
         for name, value in one.items():
             assert value.tobytes() == other[name].tobytes(), name
     for one, other in zip(a.history, b.history, strict=True):
-        for field in ("train_loss", "train_accuracy", "test_loss", "test_accuracy", "learning_rate"):
-            assert getattr(one, field) == getattr(other, field), field
+        assert dataclasses.replace(one, seconds=0) == dataclasses.replace(other, seconds=0)
+    assert a.step_history == b.step_history
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +82,15 @@ def test_at_any_number_of_threads(unbroken, threads) -> None:
     run = trainer(threads=threads)
     run.run()
     assert_same(run, unbroken)
+
+
+def test_with_everything_on_at_any_number_of_threads() -> None:
+    runs = [trainer(threads=threads, **EVERYTHING) for threads in (1, 2, 3, 7)]
+    for run in runs:
+        run.run()
+        assert_same(run, runs[0])
+    last = runs[0].history[-1]
+    assert 0 < last.clipped <= 1 and last.ema_loss > 0 and len(runs[0].step_history) == 2 * 5
 
 
 @pytest.mark.parametrize("networks", [1, 3])
@@ -104,9 +134,11 @@ def interrupted(run: graft.Trainer, after: int) -> None:
         run.run(callback)
 
 
-@pytest.mark.parametrize("evaluate", ["before", "after"])
-def test_after_interruptions_anywhere(tmp_path, evaluate) -> None:
-    whole = trainer(evaluate=evaluate)
+@pytest.mark.parametrize("options", [
+    {"evaluate": "before"}, {"evaluate": "after"}, {**EVERYTHING, "evaluate": "after"}],
+    ids=["before", "after", "everything"])
+def test_after_interruptions_anywhere(tmp_path, options) -> None:
+    whole = trainer(**options)
     calls = 0
 
     def count(progress) -> None:
@@ -115,13 +147,14 @@ def test_after_interruptions_anywhere(tmp_path, evaluate) -> None:
 
     whole.run(count)
     assert calls > 30
-    for after in range(1, calls + 1):
+    # (With everything on there are three times as many places: every third is enough.)
+    for after in range(1, calls + 1, 3 if "ema_decay" in options else 1):
         # Goes on in the same process ...
-        same = trainer(evaluate=evaluate)
+        same = trainer(**options)
         interrupted(same, after)
         same.save(tmp_path / "run")
         # ... and in another, from the file.
-        other = trainer(evaluate=evaluate)
+        other = trainer(**options)
         other.load(tmp_path / "run")
         other.run()
         assert_same(other, whole)
@@ -181,8 +214,85 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path) -> None:
     refused(trainer(crop_padding=1), "crop_padding")
     refused(trainer(grafting=graft.Grafting(a=0.2)), "graft")
     refused(trainer(epochs=7), "epochs")
+    refused(trainer(decay_weights_only=True), "decay_weights_only")
+    refused(trainer(clip_norm=2.0), "clip_norm")
+    refused(trainer(clip_norm=np.inf), "clip_norm")
+    refused(trainer(label_smoothing=0.1), "label_smoothing")
+    refused(trainer(ema_decay=0.5), "ema_decay")
+    refused(trainer(weight_decay=[5e-4, 5e-4]), "network 0's own")
+    refused(trainer(label_smoothing=[0.0, 0.1]), "network 0's own")
+    refused(trainer(augmentation=graft.Augmentation(2, True, erasing=0.1)), "augmentation")
+    refused(trainer(augmentation=graft.Augmentation(2, True, mixup=0.1)), "augmentation")
+    refused(trainer(augmentation=[graft.Augmentation(2), graft.Augmentation(2, cutmix=0.1)]),
+            "network 0's own")
+    # What is off is off, however it is said, and evaluations may come otherwise.
+    trainer(augmentation=graft.Augmentation(2, True, 0.0, (0.1, 0.2)), label_smoothing=0.0,
+            evaluate_steps=3).load(tmp_path / "run")
     (tmp_path / "run" / "manifest.json").write_text("{}")
     refused(trainer(), "manifest")
+
+
+def test_a_checkpoint_with_everything_on_is_told_from_others(tmp_path) -> None:
+    run = trainer(**EVERYTHING)
+    interrupted(run, 9)
+    run.save(tmp_path / "run")
+    trainer(**EVERYTHING).load(tmp_path / "run")
+    for changed, word in (
+        ({"ema_decay": 0.9}, "ema_decay"), ({"ema_every": 3}, "ema_every"),
+        ({"ema_decay": 0.0, "evaluate_ema": False}, "ema_decay"),
+        ({"clip_norm": 0.8}, "clip_norm"), ({"clip_norm": None}, "clip_norm"),
+        ({"label_smoothing": [0.1, 0.3]}, "network 1's own"),
+        ({"decay_weights_only": True}, "decay_weights_only"),
+    ):
+        with pytest.raises(graft.ShapeMismatchError, match=word):
+            trainer(**{**EVERYTHING, **changed}).load(tmp_path / "run")
+    # The average is a state_dict of its own.
+    loaded = trainer().networks[0]
+    loaded.load(tmp_path / "run" / "ema-0.safetensors")
+    for name, value in averages(run)[0].items():
+        assert np.array_equal(value, loaded.state_dict()[name]), name
+    (tmp_path / "run" / "ema-1.safetensors").unlink()
+    with pytest.raises(OSError):
+        trainer(**EVERYTHING).load(tmp_path / "run")
+
+
+def test_a_checkpoint_of_before_these_figures_is_read(tmp_path) -> None:
+    """Resumed in the middle of an epoch's evaluation; what was not written reads as NaN."""
+    whole, run = trainer(), trainer()
+    whole.run()
+    calls = []
+
+    def callback(progress) -> None:
+        calls.append(progress.phase)
+        if calls.count("epoch") == 1 and progress.phase == "training" and progress.step == 2:
+            raise Stop
+
+    with pytest.raises(Stop):
+        run.run(callback)
+    run.save(tmp_path / "run")
+    path = tmp_path / "run" / "manifest.json"
+    root = json.loads(path.read_text())
+    del root["step_records"], root["checksum"]
+    for member in root["members"]:
+        for key in ("own", "top5", "norms", "clipped"):
+            del member[key]
+        assert member["correct"] == int(member["correct"])
+        member["correct"] = int(member["correct"])
+    for row in root["records"][0]:
+        for key in [key for key in row if "top5" in key or key.startswith("ema")]:
+            del row[key]
+        del row["gradient_norm"], row["clipped"]
+    text = json.dumps({**root, "checksum": 0}, separators=(",", ":"))
+    path.write_text(resealed(text))
+    other = trainer()
+    other.load(tmp_path / "run")
+    assert np.isnan([other.history[0].train_top5, other.history[0].test_top5]).all()
+    other.run()
+    for one, same in zip(weights(other), weights(whole), strict=True):
+        for name, value in one.items():
+            assert value.tobytes() == same[name].tobytes(), name
+    assert [r.train_accuracy for r in other.history] == [r.train_accuracy for r in whole.history]
+    assert np.isnan(other.history[2].train_top5) and other.history[4].train_top5 == 1
 
 
 def resealed(text: str) -> str:
@@ -193,17 +303,28 @@ def resealed(text: str) -> str:
 
 
 def test_a_manifest_is_data_that_is_checked(tmp_path) -> None:
-    run = trainer()
-    interrupted(run, 9)
+    run = trainer(**EVERYTHING)
+    interrupted(run, 14)
     run.save(tmp_path / "run")
     path = tmp_path / "run" / "manifest.json"
     text = path.read_text()
     path.write_text(resealed(text))
-    trainer().load(tmp_path / "run")  # the seal is right
+    trainer(**EVERYTHING).load(tmp_path / "run")  # the seal is right
 
     for pattern, wrong in [
         (r'"images": *\d+', '"images": 9223372036854775807'),
-        (r'"correct": *\d+', '"correct": -1'),
+        (r'"correct": *[\d.]+', '"correct": -1'),
+        (r'"correct": *[\d.]+', '"correct": 1000'),
+        (r'"top5": *[\d.]+', '"top5": -1'),
+        (r'"top5": *[\d.]+', '"top5": "all"'),
+        (r'"norms": *[\d.]+', '"norms": -1'),
+        (r'"norms": *[\d.]+', '"norms": null'),
+        (r'"clipped": *\d+', '"clipped": 1000'),
+        (r'"clipped": *\d+', '"clipped": -1'),
+        (r'"test_top5": *[\d.]+', '"test_top5": {}'),
+        (r'"ema_loss": *[\d.]+', '"ema_loss": []'),
+        (r'"step": *\d+', '"step": 0'),
+        (r'"step_records": *\[', '"step_records": [[], '),
         (r'"steps": *\d+', '"steps": 9223372036854775807'),
         (r'"batch": *\d+', '"batch": 1000'),
         (r'"stage": *\d+', '"stage": 77'),
@@ -215,9 +336,10 @@ def test_a_manifest_is_data_that_is_checked(tmp_path) -> None:
         changed, times = re.subn(pattern, wrong, text)
         assert times, pattern
         path.write_text(resealed(changed))
-        other = trainer()
-        with pytest.raises((graft.FormatError, graft.UnsupportedError), match="manifest"):
+        other = trainer(**EVERYTHING)
+        with pytest.raises((graft.FormatError, graft.UnsupportedError), match="manifest") as caught:
             other.load(tmp_path / "run")
+        assert "checksum" not in str(caught.value), pattern
         assert other.epochs_done == 0
     path.write_text(text.replace('"images"', '"Images"', 1))
     with pytest.raises(graft.FormatError, match="checksum"):
