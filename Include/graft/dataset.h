@@ -135,9 +135,10 @@ graft_status graft_dataset_batch(const graft_dataset *dataset, uint64_t seed, in
  * The same with all that graft_augmentation has.
  *
  * @param augmentation NULL for the defaults.
- * @param others, shares receive, for each of the n images, the label of what it is mixed with and
- *        the share of its own label: its target is labels[i] by shares[i], others[i] by the rest.
- *        The labels themselves and 1 where images are not mixed. NULL both if not wanted.
+ * @param others receives, for each of the n images, the label of what it is mixed with; its own
+ *        where images are not mixed. NULL, like shares, if not wanted.
+ * @param shares receives the shares of the images' own labels, 1 where images are not mixed: a
+ *        target is labels[i] by shares[i], and others[i] by the rest.
  */
 graft_status graft_dataset_augmented_batch(const graft_dataset *dataset,
                                            const graft_augmentation *augmentation, uint64_t seed,

@@ -29,7 +29,7 @@ class SGD:
     decay_weights_only
         True spares batch norms and biases the decay.
     clip_norm
-        The greatest l2 norm of all gradients together, as torch.nn.utils.clip_grad_norm_; None
+        The greatest l2 norm of all gradients together, as ``torch.nn.utils.clip_grad_norm_``; None
         neither measures nor clips, infinity measures only.
 
     Examples

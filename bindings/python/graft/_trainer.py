@@ -50,7 +50,7 @@ class Trainer:
     decay_weights_only
         True spares batch norms and biases the decay; one for all or one for each.
     clip_norm
-        The greatest l2 norm of a network's gradients, as torch.nn.utils.clip_grad_norm_; None
+        The greatest l2 norm of a network's gradients, as ``torch.nn.utils.clip_grad_norm_``; None
         neither measures nor clips, infinity measures only.
     label_smoothing
         The share of every label's target that is spread over all classes; one for all or one for
