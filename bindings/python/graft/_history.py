@@ -9,6 +9,7 @@ from dataclasses import astuple, dataclass
 __all__ = ["EpochRecord", "History", "StepRecord"]
 
 
+@dataclass(frozen=True, eq=False)
 class _Figures:
     """Equal where all figures are; NaN, for what was not measured, equals NaN."""
 
