@@ -63,6 +63,18 @@ graft_status graft_dataset_bytes(const uint8_t *images, const int64_t shape[4],
                                  const int64_t *strides, const int64_t *labels, int64_t classes,
                                  graft_dataset **dataset);
 
+/**
+ * Makes a data set of bytes for the caller to fill, so that decoded images need not be copied:
+ * write them to *pixels, which the library owns, N x H x W x C without gaps (channels last,
+ * whatever the order of `shape`). They are zeros at first, and must be written before anything else
+ * uses the data set, and not after. Any number of threads may write.
+ *
+ * @param shape N, C, H, W. @param labels N class numbers, 0 to classes - 1; copied.
+ * @param pixels receives the place, valid until the data set is destroyed.
+ */
+graft_status graft_dataset_blank(const int64_t shape[4], const int64_t *labels, int64_t classes,
+                                 uint8_t **pixels, graft_dataset **dataset);
+
 /** Ends a data set. NULL is allowed. A trainer that holds it keeps it alive for itself. */
 void graft_dataset_destroy(graft_dataset *dataset);
 

@@ -65,6 +65,25 @@ public func graft_dataset_bytes(
   }
 }
 
+@implementation @_cdecl("graft_dataset_blank")
+public func graft_dataset_blank(
+  _ shape: UnsafePointer<Int64>?, _ labels: UnsafePointer<Int64>?, _ classes: Int64,
+  _ pixels: UnsafeMutablePointer<UnsafeMutablePointer<UInt8>?>?,
+  _ dataset: UnsafeMutablePointer<OpaquePointer?>?
+) -> graft_status {
+  status { () throws(GraftError) in
+    let dimensions = try required(shape, "shape")
+    let labels = try required(labels, "labels")
+    let pixels = try required(pixels, "pixels")
+    let dataset = try required(dataset, "dataset")
+    let classes = try integer(classes, "classes", in: 1...Dataset.classLimit)
+    let shape = (0..<4).map { Int(dimensions[$0]) }
+    let blank = try Dataset.blank(shape: shape, labels: labels, classes: classes)
+    dataset.pointee = try makeHandle(blank.dataset)
+    pixels.pointee = blank.bytes
+  }
+}
+
 @implementation @_cdecl("graft_dataset_destroy")
 public func graft_dataset_destroy(_ dataset: OpaquePointer?) {
   destroyHandle(dataset, Dataset.self)

@@ -179,15 +179,17 @@ def child(name: str) -> None:
             arguments[4] = rng.choice([0, 1, 2, 64, 65, 1 << 60])
         if name == "graft_distillation_loss":
             arguments[2] = rng.choice([0, 1, 3, 65, 1 << 60])
-        if name.startswith("graft_dataset_bytes"):
+        if name in ("graft_dataset_bytes", "graft_dataset_blank"):
             room = (c.c_uint8 * 4096)()
             keep.append(room)
             dimensions = (c.c_int64 * 4)(*rng.choice([(2, 3, 4, 5), (0, 3, 4, 5), (-1, 2, 3, 4),
-                                                       (1 << 40, 1 << 40, 3, 3)]))
+                                                       (1 << 40, 1 << 40, 3, 3), (1, 1, 1, 1 << 40)]))
             keep.append(dimensions)
-            arguments[0] = rng.choice([None, c.cast(room, kinds[0])])
-            arguments[1] = rng.choice([None, c.cast(dimensions, kinds[1])])
-            arguments[2] = None
+            place = 1 if name == "graft_dataset_bytes" else 0
+            arguments[place] = rng.choice([None, c.cast(dimensions, kinds[place])])
+            if place:
+                arguments[0] = rng.choice([None, c.cast(room, kinds[0])])
+                arguments[2] = None
         if name == "graft_dataset_read":
             arguments[2] = rng.choice([0, 1, 2, 8])
         if name.endswith("_init"):

@@ -64,6 +64,21 @@ extension Dataset {
     try self.init(pixels: .bytes(pixels), labels: numbers, shape: shape, classes: classes)
   }
 
+  /// A data set of bytes, all 0, for the caller to write before anything else reads them.
+  ///
+  /// - Parameter dimensions: N, C, H, W. The bytes lie N x H x W x C.
+  /// - Returns: it, and the first byte, which lives as long.
+  public static func blank(
+    shape dimensions: [Int], labels: UnsafePointer<Int64>, classes: Int
+  ) throws(GraftError) -> (dataset: Dataset, bytes: UnsafeMutablePointer<UInt8>) {
+    let (shape, elements) = try checkedShape(dimensions, "images")
+    let numbers = try checkedLabels(labels, count: shape.count, classes: classes)
+    let pixels = try Buffer<UInt8>(count: elements, for: "\(shape.count) images")
+    let dataset = try Dataset(
+      pixels: .bytes(pixels), labels: numbers, shape: shape, classes: classes)
+    return (dataset, pixels.pointer)
+  }
+
   /// The shape N x C x H x W of images.
   private static func checkedShape(_ dimensions: [Int], _ name: String) throws(GraftError)
     -> (Shape, elements: Int)

@@ -71,6 +71,8 @@ FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "graft_dataset_arrays": (_status, [_tensor, _integers, c_int64, _handle_out]),
     "graft_dataset_bytes": (
         _status, [POINTER(c_uint8), _integers, _integers, _integers, c_int64, _handle_out]),
+    "graft_dataset_blank": (
+        _status, [_integers, _integers, c_int64, POINTER(POINTER(c_uint8)), _handle_out]),
     "graft_dataset_destroy": (None, [_handle]),
     "graft_dataset_get_info": (_status, [_handle, POINTER(s.DatasetInfo)]),
     "graft_dataset_statistics": (_status, [_handle, _doubles, _doubles, c_size_t]),
