@@ -18,7 +18,7 @@ import graft
 from test_headers import declared
 
 ROOT = Path(__file__).resolve().parents[2]
-MODULES = ["graft", "graft.torch", "graft.lightning", "graft.keras", "graft.jax"]
+MODULES = ["graft", "graft.recognition", "graft.torch", "graft.lightning", "graft.keras", "graft.jax"]
 
 
 @pytest.fixture(scope="module")

@@ -204,6 +204,16 @@ class Dataset:
         """(count, channels, height, width)."""
         return self.count, self.channels, self.height, self.width
 
+    @property
+    def labels(self) -> np.ndarray:
+        """The class numbers of all images, int64."""
+        numbers, labels = np.arange(self.count), np.empty(self.count, np.int64)
+        check(
+            lib.graft_dataset_read(
+                self._handle, pointer(numbers, c_int64), self.count, None,
+                pointer(labels, c_int64)))
+        return labels
+
     def __len__(self) -> int:
         return self.count
 
