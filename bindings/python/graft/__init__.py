@@ -57,6 +57,8 @@ from ._trainer import Trainer
 from ._version import __version__
 
 if _TYPE_CHECKING:
+    from ._csv_log import CSVLog
+    from ._image_folder import ImageFolder
     from ._record import EpochTable, Recorder, Recording, TensorBoard
 
 __all__ = [
@@ -71,8 +73,8 @@ __all__ = [
 ]
 
 #: Imported when first asked for: `import graft` stays quick.
-_LATER = {"EpochTable": "_record", "Recorder": "_record", "Recording": "_record",
-          "TensorBoard": "_record"}
+_LATER = {"CSVLog": "_csv_log", "EpochTable": "_record", "ImageFolder": "_image_folder",
+          "Recorder": "_record", "Recording": "_record", "TensorBoard": "_record"}
 __all__ += list(_LATER)
 
 
