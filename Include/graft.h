@@ -25,6 +25,7 @@
 #include "graft/information.h"
 #include "graft/network.h"
 #include "graft/operations.h"
+#include "graft/predictor.h"
 #include "graft/status.h"
 #include "graft/tensor.h"
 #include "graft/trainer.h"

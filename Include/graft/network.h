@@ -203,6 +203,14 @@ graft_status graft_network_forward(graft_network *network, graft_mode mode,
                                    const graft_tensor *images, const graft_tensor *output);
 
 /**
+ * Runs the network in evaluation with every batch norm that alone follows a convolution folded into
+ * its weights: the same numbers as graft_network_forward but for rounding, in less time. The
+ * weights are read at every call.
+ */
+graft_status graft_network_infer(graft_network *network, const graft_tensor *images,
+                                 const graft_tensor *output);
+
+/**
  * Runs the network backward after a forward pass in GRAFT_TRAINING, once for each. The gradients
  * replace those of the last time.
  *

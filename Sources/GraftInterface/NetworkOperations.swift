@@ -122,7 +122,7 @@ public func graft_network_features(
     let network = try object(network, Network.self, "network")
     let value = Network.Output(index: Int(value))
     try pass(network, images, output, of: try network.shape(of: value)) {
-      (count) throws(GraftError) in try network.begin(images: count, features: value)
+      (count) throws(GraftError) in try network.begin(images: count, value: value)
     }
   }
 }

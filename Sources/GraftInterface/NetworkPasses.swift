@@ -29,12 +29,16 @@ public func graft_network_output_shape(
 ) -> graft_status {
   status { () throws(GraftError) in
     let network = try object(network, Network.self, "network")
-    let shape = try required(shape, "shape")
-    let output = try network.outputShape
-    shape[0] = Int64(output.channels)
-    shape[1] = Int64(output.height)
-    shape[2] = Int64(output.width)
+    try put(try network.outputShape, in: shape)
   }
+}
+
+/// Writes a shape as channels, height and width.
+func put(_ shape: ImageShape, in pointer: UnsafeMutablePointer<Int64>?) throws(GraftError) {
+  let pointer = try required(pointer, "shape")
+  pointer[0] = Int64(shape.channels)
+  pointer[1] = Int64(shape.height)
+  pointer[2] = Int64(shape.width)
 }
 
 /// A caller's batch of images, N x C x H x W (or N x C where height and width are 1), float32.
@@ -82,23 +86,47 @@ public func graft_network_forward(
   }
 }
 
-/// Runs the pass that `begin` prepares for a number of images: from the caller's images to the
-/// caller's output, whose shape for one image is `outputShape`.
+@implementation @_cdecl("graft_network_infer")
+public func graft_network_infer(
+  _ handle: OpaquePointer?, _ input: UnsafePointer<graft_tensor>?,
+  _ output: UnsafePointer<graft_tensor>?
+) -> graft_status {
+  status { () throws(GraftError) in
+    let network = try object(handle, Network.self, "network")
+    try pass(network, input, output, of: try network.outputShape) { (count) throws(GraftError) in
+      try network.begin(images: count, value: try network.output(), folds: true)
+    }
+  }
+}
+
+/// Runs the pass that `begin` prepares for a number of images.
 func pass(
   _ network: Network, _ input: UnsafePointer<graft_tensor>?,
   _ output: UnsafePointer<graft_tensor>?, of outputShape: ImageShape,
   begin: (Int) throws(GraftError) -> UnsafeMutablePointer<Float>
 ) throws(GraftError) {
-  let shape = network.inputShape
+  try pass(
+    input, output, from: network.inputShape, to: outputShape, threads: network.threads,
+    begin: begin, run: { () throws(GraftError) in try network.run() })
+}
+
+/// From the caller's images through `begin`, which gives room for a number of them, and `run` to
+/// the caller's output.
+func pass(
+  _ input: UnsafePointer<graft_tensor>?, _ output: UnsafePointer<graft_tensor>?,
+  from shape: ImageShape, to outputShape: ImageShape, threads: Int,
+  begin: (Int) throws(GraftError) -> UnsafeMutablePointer<Float>,
+  run: () throws(GraftError) -> UnsafePointer<Float>
+) throws(GraftError) {
   let given = try images(input, "images", of: shape)
   let count = given.view.shape[0]
   let wanted = try images(output, "output", of: outputShape, count: count)
   let place = try begin(count)
-  let threads = Int32(clamping: network.threads)
+  let threads = Int32(clamping: threads)
   gk_gather_images(
     threads, given.view.floats, given.strides, place, Int64(count), Int64(shape.height),
     Int64(shape.width), Int64(shape.channels))
-  let result = try network.run()
+  let result = try run()
   gk_scatter_images(
     threads, result, wanted.view.floats, wanted.strides, Int64(count),
     Int64(outputShape.height), Int64(outputShape.width), Int64(outputShape.channels))

@@ -14,8 +14,9 @@ public final class Network {
   private var program: Program?
   /// The value that the network puts out, and the program that computes it.
   private var outputNode: Graph.Index?
-  /// The last program made for another value.
-  private var features: (value: Output, program: Program)?
+  /// The network in evaluation, and the last program made for another value or folded.
+  private var evaluation: ForwardProgram?
+  private var other: (value: Output, folds: Bool, program: ForwardProgram)?
   private let workspace = Workspace()
   /// The last training pass, until it has been run backward.
   private var open: Pass?
@@ -230,32 +231,9 @@ public final class Network {
   /// Reserves memory for a pass over `images` images and gives the place, N x H x W x C, where the
   /// caller writes them before `run`.
   public func begin(images: Int, training: Bool) throws(GraftError) -> UnsafeMutablePointer<Float> {
-    try begin(try finished(), images: images, training: training)
-  }
-
-  /// The same for a pass in evaluation that ends at `value` instead of the network's output.
-  public func begin(images: Int, features value: Output) throws(GraftError)
-    -> UnsafeMutablePointer<Float>
-  {
-    let whole = try finished()
-    _ = try shape(of: value)
-    if value.index == outputNode { return try begin(whole, images: images, training: false) }
-    if features?.value != value {
-      features = nil
-      features = (value, try Lowering.program(of: graph, output: value.index))
-    }
-    return try begin(features?.program ?? whole, images: images, training: false)
-  }
-
-  private func begin(_ program: Program, images: Int, training: Bool) throws(GraftError)
-    -> UnsafeMutablePointer<Float>
-  {
-    open = nil
-    begun = nil
-    guard (1...Network.largestBatch).contains(images) else {
-      throw GraftError(
-        .invalidArgument, "images: a batch of \(images); allowed are 1 to \(Network.largestBatch)")
-    }
+    let program = try finished()
+    guard training else { return try begin(images: images, value: try output()) }
+    try forget(images)
     let pass = Pass(
       images: images, threads: gk_threads(Int32(clamping: threads)), isTraining: training,
       randomness: RandomStream.Family(
@@ -263,27 +241,85 @@ public final class Network {
       ).key, workspace: workspace)
     try program.input.storage.reserve(images: images)
     for operation in program.operations { try operation.reserve(pass) }
-    begun = (program, pass)
+    begun = .training(program, pass)
     return program.input.storage.pointer
   }
 
+  /// The same for a pass in evaluation that ends at `value`.
+  ///
+  /// - Parameter folds: whether batch norms become part of the convolutions before them, which
+  ///   rounds otherwise.
+  public func begin(images: Int, value: Output, folds: Bool = false) throws(GraftError)
+    -> UnsafeMutablePointer<Float>
+  {
+    _ = try finished()
+    _ = try shape(of: value)
+    try forget(images)
+    let program = try forward(to: value, folds: folds)
+    let place = try program.reserve(images: images)
+    begun = .evaluation(program, images)
+    return place
+  }
+
+  private func forward(to value: Output, folds: Bool) throws(GraftError) -> ForwardProgram {
+    if value.index == outputNode, !folds {
+      if let evaluation { return evaluation }
+      let made = try ForwardProgram(graph, output: value.index, folds: false)
+      evaluation = made
+      return made
+    }
+    if let other, other.value == value, other.folds == folds { return other.program }
+    other = nil
+    let made = try ForwardProgram(graph, output: value.index, folds: folds)
+    other = (value, folds, made)
+    return made
+  }
+
+  /// A forward pass with a copy of the weights as they are now.
+  func frozen(to value: Output?, folds: Bool, threads: Int) throws(GraftError) -> ForwardProgram {
+    let output = try output()
+    _ = try shape(of: value ?? output)
+    return try ForwardProgram(
+      graph, output: (value ?? output).index, folds: folds, copies: true, threads: threads)
+  }
+
+  /// Ends what the last pass has left open.
+  private func forget(_ images: Int) throws(GraftError) {
+    open = nil
+    begun = nil
+    try Network.check(images: images)
+  }
+
+  static func check(images: Int) throws(GraftError) {
+    guard (1...Network.largestBatch).contains(images) else {
+      throw GraftError(
+        .invalidArgument, "images: a batch of \(images); allowed are 1 to \(Network.largestBatch)")
+    }
+  }
+
   /// A pass whose memory is reserved, waiting for its images.
-  private var begun: (program: Program, pass: Pass)?
+  private enum Begun {
+    case training(Program, Pass)
+    case evaluation(ForwardProgram, Int)
+  }
+  private var begun: Begun?
 
   /// Runs the pass that `begin` has prepared and gives its output, N x H x W x C, valid until the
   /// next pass.
   @discardableResult
   public func run() throws(GraftError) -> UnsafePointer<Float> {
-    guard let (program, pass) = begun else {
-      throw GraftError(.invalidState, "a pass has to be begun before it is run")
-    }
-    begun = nil
-    for operation in program.operations { operation.forward(pass) }
-    if pass.isTraining {
+    defer { begun = nil }
+    switch begun {
+    case nil: throw GraftError(.invalidState, "a pass has to be begun before it is run")
+    case .evaluation(let program, let images):
+      return try program.run(
+        images: images, threads: Int(gk_threads(Int32(clamping: threads))))
+    case .training(let program, let pass):
+      for operation in program.operations { operation.forward(pass) }
       open = pass
       randomness.step &+= 1
+      return UnsafePointer(program.output.storage.pointer)
     }
-    return UnsafePointer(program.output.storage.pointer)
   }
 
   /// Images in the training pass that waits to be run backward.

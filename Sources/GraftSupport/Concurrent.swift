@@ -7,8 +7,16 @@ import GraftKernels
 public func concurrently(
   _ count: Int, threads: Int, _ body: (Int) throws(GraftError) -> Void
 ) throws(GraftError) {
+  try concurrently(count, threads: threads) { (index, _) throws(GraftError) in try body(index) }
+}
+
+/// The same, telling the body which of the threads runs it, 0 to `threads` - 1: what it may use
+/// alone.
+public func concurrently(
+  _ count: Int, threads: Int, _ body: (_ index: Int, _ worker: Int) throws(GraftError) -> Void
+) throws(GraftError) {
   if threads <= 1 || count <= 1 {
-    for index in 0..<count { try body(index) }
+    for index in 0..<count { try body(index, 0) }
     return
   }
   let errors = try Buffer<Unmanaged<ErrorBox>?>(count: count, for: "errors of parallel work")
@@ -17,10 +25,10 @@ public func concurrently(
     withUnsafeMutablePointer(to: &job) { job in
       gk_parallel_for(
         Int32(clamping: threads), Int64(count),
-        { context, index, _ in
+        { context, index, worker in
           guard let job = context?.assumingMemoryBound(to: Job.self) else { return }
           do throws(GraftError) {
-            try job.pointee.body(Int(index))
+            try job.pointee.body(Int(index), Int(worker))
           } catch {
             job.pointee.errors[Int(index)] = .passRetained(ErrorBox(error))
           }
@@ -32,7 +40,7 @@ public func concurrently(
 }
 
 private struct Job {
-  let body: (Int) throws(GraftError) -> Void
+  let body: (Int, Int) throws(GraftError) -> Void
   let errors: UnsafeMutablePointer<Unmanaged<ErrorBox>?>
 }
 

@@ -83,8 +83,9 @@ def child(name: str) -> None:
     plan = handle("graft_plan_create", good, c.sizeof(s.Tensor), 1)
     sgd = handle("graft_sgd_create", network, None)
     trainer = handle("graft_trainer_create", None, None, None, dataset, None)
+    predictor = handle("graft_predictor_create", network, None)
     pair = (c.POINTER(s.Tensor) * 64)(*[good] * 64)
-    handles = [None, network, started, dataset, plan, sgd, trainer,
+    handles = [None, network, started, dataset, plan, sgd, trainer, predictor,
                c.cast(floats.ctypes.data, c.c_void_p), c.c_void_p(floats.ctypes.data + 1)]
     numbers = [0, 1, 2, 3, 4, 7, 8, 10, -1, 64, 1000, 65537, 1 << 31, 1 << 40, (1 << 63) - 1, -(1 << 63)]
     reals = [0.0, 0.5, 1.0, -1.0, 2.0, 1e-320, 1e308, float("nan"), float("inf"), -float("inf")]

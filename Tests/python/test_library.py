@@ -104,7 +104,7 @@ SCALARS = {
     "double": ctypes.c_double, "graft_status": ctypes.c_int, "graft_value": ctypes.c_int32,
     "graft_callback": _structures.Callback,
 }
-HANDLES = {"plan", "report", "dataset", "network", "sgd", "trainer"}
+HANDLES = {"plan", "report", "dataset", "network", "sgd", "trainer", "predictor"}
 
 
 def ctypes_of(declaration: str, has_name: bool = True) -> object:

@@ -18,14 +18,12 @@ struct Lowering {
   private var values: [Value?]
   /// Views that were written out.
   private var written: [Value] = []
-  /// How many nodes that the output depends on read each node.
-  private let readers: [Int]
-  private let isNeeded: [Bool]
+  private let uses: GraphUses
 
   static func program(of graph: Graph, output: Graph.Index) throws(GraftError) -> Program {
     var lowering = Lowering(graph, output: output)
-    for index in graph.nodes.indices where lowering.isNeeded[index] {
-      try lowering.lower(index, outputNode: output)
+    for index in graph.nodes.indices where lowering.uses.isNeeded[index] {
+      try lowering.lower(index)
     }
     let result = try lowering.plain(output)
     guard let input = lowering.values[0] else {
@@ -39,17 +37,7 @@ struct Lowering {
   private init(_ graph: Graph, output: Graph.Index) {
     self.graph = graph
     values = [Value?](repeating: nil, count: graph.nodes.count)
-    var needed = [Bool](repeating: false, count: graph.nodes.count)
-    var readers = [Int](repeating: 0, count: graph.nodes.count)
-    needed[output] = true
-    for index in graph.nodes.indices.reversed() where needed[index] {
-      for input in graph.nodes[index].inputs {
-        needed[input] = true
-        readers[input] += 1
-      }
-    }
-    self.isNeeded = needed
-    self.readers = readers
+    uses = GraphUses(graph, output: output)
   }
 
   private func value(_ index: Graph.Index) throws(GraftError) -> Value {
@@ -70,17 +58,7 @@ struct Lowering {
     return numbers
   }
 
-  /// The only reader of a node, if it is a rectifier and the node is not the network's output.
-  private func soleRectifier(_ index: Graph.Index, outputNode: Graph.Index) -> Float? {
-    guard readers[index] == 1, index != outputNode else { return nil }
-    for next in graph.nodes.indices.dropFirst(index + 1)
-    where isNeeded[next] && graph.nodes[next].inputs.contains(index) {
-      if case .rectifier(let slope, .infinity) = graph.nodes[next].layer { return slope }
-    }
-    return nil
-  }
-
-  private mutating func lower(_ index: Graph.Index, outputNode: Graph.Index) throws(GraftError) {
+  private mutating func lower(_ index: Graph.Index) throws(GraftError) {
     let node = graph.nodes[index]
     func output(_ inputs: [Value], always: Bool = false) -> Value {
       Value(
@@ -115,7 +93,7 @@ struct Lowering {
     case .rectifier(let slope, let ceiling):
       let input = try value(node.inputs[0])
       if case .sum = graph.nodes[node.inputs[0]].layer,
-        soleRectifier(node.inputs[0], outputNode: outputNode) != nil
+        uses.soleRectifier(node.inputs[0]) != nil
       {
         values[index] = input  // folded
         return
@@ -133,7 +111,7 @@ struct Lowering {
       operations.append(
         SumOperation(
           a: inputs[0], b: inputs[1], output: result,
-          slope: soleRectifier(index, outputNode: outputNode) ?? 1))
+          slope: uses.soleRectifier(index) ?? 1))
       values[index] = result
 
     case .shortcut(let stride, let firstChannel):
@@ -204,12 +182,7 @@ struct Lowering {
     reader: Graph.Index, norm: BatchNorm
   )] {
     var norms: [(reader: Graph.Index, norm: BatchNorm)] = []
-    for next in graph.nodes.indices.dropFirst(index + 1)
-    where isNeeded[next] && graph.nodes[next].inputs == [index] {
-      if case .batchNorm(let tensors) = graph.nodes[next].layer {
-        norms.append((next, try BatchNorm(tensors)))
-      }
-    }
+    for (reader, tensors) in uses.norms(of: index) { norms.append((reader, try BatchNorm(tensors))) }
     return norms
   }
 }

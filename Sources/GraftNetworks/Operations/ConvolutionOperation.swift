@@ -31,7 +31,7 @@ final class ConvolutionOperation: Operation {
     packedBackward = try Buffer(count: kernel.packedBackwardSize(&shape), for: weight.name)
   }
 
-  private static func shape(
+  static func shape(
     _ settings: Convolution, _ input: ImageShape, _ output: ImageShape, images: Int
   ) -> gk_convolution {
     gk_convolution(

@@ -29,16 +29,22 @@ final class LinearOperation: Operation {
   }
 
   /// Goes over all weights with their place in PyTorch's order and in ours.
-  private func forEachPlace(_ body: (_ theirs: Int, _ ours: Int) -> Void) {
-    let (pixels, channels) = (input.shape.pixels, input.shape.channels)
-    for row in 0..<output.shape.channels {
-      let start = row * input.shape.count
+  static func forEachPlace(
+    _ input: ImageShape, outputs: Int, _ body: (_ theirs: Int, _ ours: Int) -> Void
+  ) {
+    let (pixels, channels) = (input.pixels, input.channels)
+    for row in 0..<outputs {
+      let start = row * input.count
       for channel in 0..<channels {
         for pixel in 0..<pixels {
           body(start + channel * pixels + pixel, start + pixel * channels + channel)
         }
       }
     }
+  }
+
+  private func forEachPlace(_ body: (_ theirs: Int, _ ours: Int) -> Void) {
+    LinearOperation.forEachPlace(input.shape, outputs: output.shape.channels, body)
   }
 
   private func orderWeights() -> UnsafePointer<Float> {

@@ -4,21 +4,27 @@ import GraftSupport
 /// Numbers of a batch, N x H x W x C.
 final class Storage {
   let shape: ImageShape
-  private(set) var buffer: Buffer<Float>?
+  private var buffer: Buffer<Float>?
+  /// Where the numbers lie in somebody else's memory.
+  private var placed: UnsafeMutablePointer<Float>?
 
   init(shape: ImageShape) { self.shape = shape }
+
+  /// Puts the numbers into memory of the caller's, who keeps it.
+  func place(_ pointer: UnsafeMutablePointer<Float>) { placed = pointer }
 
   func reserve(images: Int) throws(GraftError) {
     guard let count = product([images, shape.count]) else {
       throw GraftError(.outOfMemory, "a batch of \(images) images of \(shape) is too large")
     }
+    if placed != nil { return }
     if let buffer, buffer.count >= count { return }
     buffer = nil
     buffer = try Buffer(count: count, for: "the values of a batch, \(images) x \(shape)")
   }
 
-  /// Valid after `reserve`.
-  var pointer: UnsafeMutablePointer<Float> { buffer.unsafelyUnwrapped.pointer }
+  /// Valid after `reserve` or `place`.
+  var pointer: UnsafeMutablePointer<Float> { placed ?? buffer.unsafelyUnwrapped.pointer }
 }
 
 /// What a node of the graph stands for: numbers in a storage, seen through a batch norm and a

@@ -49,6 +49,7 @@ from ._method import (
 from ._network import Network, Value
 from ._operations import Operation
 from ._plan import Plan
+from ._predictor import Predictor
 from ._progress import Progress, ProgressBar
 from ._report import Report
 from ._settings import Distillation, Grafting
@@ -65,9 +66,9 @@ __all__ = [
     "Augmentation", "CancelledError", "Dataset", "Distillation", "EpochRecord", "Evaluation",
     "FileError", "FormatError", "GraftError", "Grafting", "History", "InternalError",
     "InvalidArgumentError", "InvalidStateError", "MixedBatch", "Network", "NotFiniteError",
-    "Operation", "OutOfMemoryError", "Plan", "Progress", "ProgressBar", "Report", "SGD",
-    "ShapeMismatchError", "StepRecord", "Trainer", "UnsupportedError", "Value", "__version__",
-    "blend", "coefficient", "densenet", "distillation_loss", "entropy", "evaluate",
+    "Operation", "OutOfMemoryError", "Plan", "Predictor", "Progress", "ProgressBar", "Report",
+    "SGD", "ShapeMismatchError", "StepRecord", "Trainer", "UnsupportedError", "Value",
+    "__version__", "blend", "coefficient", "densenet", "distillation_loss", "entropy", "evaluate",
     "filter_entropies", "filter_norms", "graft", "histogram", "imagenet", "instructions",
     "invalid_filters", "is_due", "mobilenet_v2", "resnet", "resnext", "vgg", "wide_resnet",
 ]

@@ -268,3 +268,10 @@ def values(array: Any, name: str) -> np.ndarray:
     if kind is DType.BFLOAT16:
         return (seen.astype(np.uint32) << 16).view(np.float32)
     return seen
+
+
+def room(images: Any, shape: tuple[int, int, int]) -> np.ndarray:
+    """An array for values of this shape, one for each of the described images."""
+    channels, height, width = shape
+    single = (channels,) if height == width == 1 else shape
+    return np.empty(images.array.shape[:1] + single, np.float32)

@@ -132,6 +132,7 @@ FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "graft_network_set_dropout": (_status, [_handle, c_uint64, c_uint64]),
     "graft_network_output_shape": (_status, [_handle, _integers]),
     "graft_network_forward": (_status, [_handle, c_uint32, _tensor, _tensor]),
+    "graft_network_infer": (_status, [_handle, _tensor, _tensor]),
     "graft_network_backward": (_status, [_handle, _tensor, _tensor]),
     # operations.h
     "graft_network_operation_count": (c_size_t, [_handle]),
@@ -142,6 +143,12 @@ FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "graft_network_penultimate": (_status, [_handle, _value_out]),
     "graft_network_features": (_status, [_handle, _value, _tensor, _tensor]),
     "graft_network_plan": (_status, [_handle, _handle_out]),
+    # predictor.h
+    "graft_predictor_options_init": _init(s.PredictorOptions),
+    "graft_predictor_create": (_status, [_handle, POINTER(s.PredictorOptions), _handle_out]),
+    "graft_predictor_destroy": (None, [_handle]),
+    "graft_predictor_output_shape": (_status, [_handle, _integers]),
+    "graft_predictor_run": (_status, [_handle, _tensor, _tensor]),
     # network.h: optimiser
     "graft_sgd_options_init": _init(s.SgdOptions),
     "graft_sgd_create": (_status, [_handle, POINTER(s.SgdOptions), _handle_out]),

@@ -279,12 +279,24 @@ class Network(Builder):
             N x classes, or N x C x H x W where the output has a height and width.
         """
         seen = _arrays.describe(images, "images")
-        output = self._room(seen, self.output_shape)
+        output = _arrays.room(seen, self.output_shape)
         mode = Mode.TRAINING if training else Mode.EVALUATION
         check(lib.graft_network_forward(
             self, mode, seen.pointer, _arrays.describe(output, "output").pointer))
         if training:
             self._image_shape = seen.array.shape
+        return output
+
+    def infer(self, images: Any) -> np.ndarray:
+        """Run the network in evaluation, batch norms folded into the convolutions before them.
+
+        The same numbers as `forward` but for rounding, in less time. The weights are read at every
+        call.
+        """
+        seen = _arrays.describe(images, "images")
+        output = _arrays.room(seen, self.output_shape)
+        check(lib.graft_network_infer(
+            self, seen.pointer, _arrays.describe(output, "output").pointer))
         return output
 
     def features(self, images: Any, value: Value | None = None) -> np.ndarray:
@@ -307,17 +319,10 @@ class Network(Builder):
         index = self._index(self.penultimate if value is None else value)
         told = OperationStruct()
         check(lib.graft_network_operation(self, index, byref(told)))
-        output = self._room(seen, (told.channels, told.height, told.width))
+        output = _arrays.room(seen, (told.channels, told.height, told.width))
         check(lib.graft_network_features(
             self, index, seen.pointer, _arrays.describe(output, "output").pointer))
         return output
-
-    @staticmethod
-    def _room(images: Any, shape: tuple[int, int, int]) -> np.ndarray:
-        """An array for values of this shape, one for each image."""
-        channels, height, width = shape
-        single = (channels,) if height == width == 1 else shape
-        return np.empty(images.array.shape[:1] + single, np.float32)
 
     def backward(self, gradient: Any, input_gradient: bool = False) -> np.ndarray | None:
         """Run the network backward, once after each forward pass in training.

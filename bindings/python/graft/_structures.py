@@ -457,6 +457,17 @@ class Operation(Sized):
     ]
 
 
+class PredictorOptions(Sized):
+    """graft_predictor_options"""
+
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("value", c_int32),
+        ("fold", c_int32),
+        ("threads", c_int32),
+    ]
+
+
 class SgdOptions(Sized):
     """graft_sgd_options"""
 
@@ -626,6 +637,7 @@ STRUCTS: dict[str, type[Sized]] = {
     "graft_imagenet_options": ImagenetOptions,
     "graft_convolution_options": ConvolutionOptions,
     "graft_operation": Operation,
+    "graft_predictor_options": PredictorOptions,
     "graft_sgd_options": SgdOptions,
     "graft_augmentation": Augmentation,
     "graft_trainer_options": TrainerOptions,
