@@ -19,19 +19,22 @@ FILES = [
 ]
 
 
-@pytest.fixture(scope="module")
-def program(tmp_path_factory) -> Path:
+def compiled(name: str, files: list[str], folder: Path) -> Path:
     # The Swift toolchain's clang: the kernels are compiled with it, and it brings the sanitizers.
     swift = Path(os.path.realpath(shutil.which("swift")))
-    result = tmp_path_factory.mktemp("kernels") / "convolutions"
     subprocess.run(
         [swift.with_name("clang"), "-O1", "-g", "-fsanitize=address,undefined",
          "-fno-sanitize-recover=undefined", "-I", SOURCES / "include", "-I", SOURCES,
-         *(SOURCES / name for name in FILES), ROOT / "Tests" / "kernels" / "convolutions.c", "-lm",
-         "-o", result],
+         *(SOURCES / file for file in files), ROOT / "Tests" / "kernels" / f"{name}.c", "-lm",
+         "-o", folder / name],
         check=True,
     )
-    return result
+    return folder / name
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory) -> Path:
+    return compiled("convolutions", FILES, tmp_path_factory.mktemp("kernels"))
 
 
 @pytest.mark.parametrize("instructions", ["avx512", "avx2", "baseline"])
@@ -42,3 +45,10 @@ def test_convolutions_stay_within_their_memory_and_are_right(program, instructio
     )
     assert run.returncode == 0, run.stdout + run.stderr[-3000:]
     assert run.stdout.strip() == "250 cases"
+
+
+def test_batches_stay_within_their_memory_and_are_right(tmp_path) -> None:
+    program = compiled("batches", ["batch.c", "optimiser.c", "parallel.c"], tmp_path)
+    run = subprocess.run([program, "1", "2000"], capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout + run.stderr[-3000:]
+    assert run.stdout.strip() == "2000 cases"
