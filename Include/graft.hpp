@@ -294,6 +294,23 @@ inline report apply(const std::vector<network> &networks, const options &how = {
   return report(handle);
 }
 
+/* ---- how a trainer trains -------------------------------------------------------------------- */
+
+/** graft_augmentation, with its defaults: the paper's. */
+struct augmentation : graft_augmentation {
+  augmentation() noexcept { graft_augmentation_init(this, sizeof *this); }
+};
+
+/** graft_trainer_options, with its defaults: the paper's. */
+struct trainer_options : graft_trainer_options {
+  trainer_options() noexcept { graft_trainer_options_init(this, sizeof *this); }
+};
+
+/** graft_member_options, with its defaults. */
+struct member_options : graft_member_options {
+  member_options() noexcept { graft_member_options_init(this, sizeof *this); }
+};
+
 /* ---- distillation ---------------------------------------------------------------------------- */
 
 /** graft_distillation_options, with its defaults: the paper's. */
