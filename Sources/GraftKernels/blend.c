@@ -46,6 +46,19 @@ static void round_double(int32_t type, const double *sum, int64_t count, double 
   memcpy(out, sum, (size_t)count * sizeof *out);
 }
 
+/* How many of a receiver's elements differ from one that they take from, and did not move. */
+static int64_t unmoved_float(const float *result, const float *before, int64_t count,
+                             int64_t terms, const float *const *x) {
+  return gk_method_loops_here()->unmoved(result, before, count, terms, x);
+}
+
+/* Asked of half types only. */
+static int64_t unmoved_double(const double *result, const double *before, int64_t count,
+                              int64_t terms, const double *const *x) {
+  (void)result, (void)before, (void)count, (void)terms, (void)x;
+  return 0;
+}
+
 /* How far from `e` on in a filter the coefficient stays the same, and the coefficient. */
 static double coefficient(const gk_scales *scales, int64_t filter, int64_t e, int64_t *left) {
   if (scales->input == NULL) return scales->filter[filter];

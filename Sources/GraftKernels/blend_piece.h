@@ -5,18 +5,6 @@ static GK_APART void TYPED(keep_zeros)(VALUE *result, const VALUE *before, int64
   for (int64_t i = 0; i < count; ++i) result[i] = before[i] == 0 ? before[i] : result[i];
 }
 
-/* How many of a receiver's elements differ from one that they take from, and did not move. */
-static GK_APART int64_t TYPED(unmoved)(const VALUE *result, const VALUE *before, int64_t count,
-                              int32_t terms, const VALUE *const *x) {
-  int32_t differs[GK_PIECE] = {0}, found = 0; /* loop by loop: so they become vectors */
-  for (int32_t t = 0; t < terms; ++t) {
-    if (x[t] == before) continue;
-    for (int64_t i = 0; i < count; ++i) differs[i] |= x[t][i] != before[i];
-  }
-  for (int64_t i = 0; i < count; ++i) found += differs[i] & (result[i] == before[i]);
-  return found;
-}
-
 /* A row whose coefficient differs within a filter. Elements that are all equal are kept. */
 static GK_APART void TYPED(combine_scaled)(const gk_scales *scales, int64_t filter, int64_t at,
                                            int64_t count, const VALUE *own, int32_t terms,

@@ -43,6 +43,11 @@ typedef struct gk_method_loops {
   /* Sums rounded to one of the two half types. */
   void (*round_half)(int32_t type, const double *sum, int64_t n, float *out);
 
+  /* How many of `n` elements differ from one of the terms before, and not from what they become.
+   * A term that is `before` itself is passed over. n <= GK_PIECE. */
+  int64_t (*unmoved)(const float *result, const float *before, int64_t n, int64_t terms,
+                     const float *const *x);
+
   /* Between the half types (gk_type) and float32; `narrow` is for values that the type holds. */
   void (*widen)(int32_t type, const uint16_t *x, int64_t n, float *out);
   void (*narrow)(int32_t type, const float *x, int64_t n, uint16_t *out);

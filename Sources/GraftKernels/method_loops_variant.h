@@ -226,6 +226,25 @@ static void NAME(round_half)(int32_t type, const double *sum, int64_t n, float *
 #undef ROUND
 }
 
+static int64_t NAME(unmoved)(const float *result, const float *before, int64_t n, int64_t terms,
+                             const float *const *x) {
+  i16 counts = 0; /* a lane's fall by 1 at a time */
+  int64_t i = 0, found = 0;
+  for (; i + 16 <= n; i += 16) {
+    f16 was = LOAD(before + i);
+    i16 differs = 0;
+    for (int64_t t = 0; t < terms; ++t)
+      if (x[t] != before) differs |= LOAD(x[t] + i) != was;
+    counts += differs & (LOAD(result + i) == was);
+  }
+  for (; i < n; ++i) {
+    int differs = 0;
+    for (int64_t t = 0; t < terms; ++t) differs |= x[t][i] != before[i];
+    found += differs & (result[i] == before[i]);
+  }
+  return found - __builtin_reduce_add(counts);
+}
+
 static inline __attribute__((always_inline)) void NAME(widen_16)(int32_t type, const h16 *half,
                                                                  f16 *wide) {
   u16 bits = __builtin_convertvector(*half, u16);
@@ -284,6 +303,7 @@ static const gk_method_loops NAME(loops) = {
     .combine = NAME(combine),
     .combine_half = NAME(combine_half),
     .round_half = NAME(round_half),
+    .unmoved = NAME(unmoved),
     .widen = NAME(widen),
     .narrow = NAME(narrow),
 };
