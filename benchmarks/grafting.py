@@ -211,6 +211,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1))
     parser.add_argument("--pause", type=float, default=0.05, help="seconds between two runs")
     parser.add_argument("--only", default="", help="cases whose name holds this")
+    parser.add_argument(
+        "--output", type=Path, help="the file; build/bench/graft.json unless --only is given")
     parser.add_argument("--times", action="store_true", help="every contender's median as well")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -230,11 +232,13 @@ def main() -> None:
         gc.collect()
     print(f"\nMedians of {options.rounds} rounds in turn ({SLOW_ROUNDS} of what takes over "
           f"{SLOW_SECONDS} s), {options.threads} threads, {graft.instructions()}.\n\n{NOTE}")
-    if not options.only:
-        target = ROOT / "build" / "bench"
-        target.mkdir(parents=True, exist_ok=True)
-        (target / "graft.json").write_text(json.dumps(rows, indent=1) + "\n")
-        print(f"\nWritten to {(target / 'graft.json').relative_to(ROOT)}.")
+    output = options.output
+    if output is None and not options.only:
+        output = ROOT / "build" / "bench" / "graft.json"
+    if output is not None:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text(json.dumps(rows, indent=1) + "\n")
+        print(f"\nWritten to {output}.")
 
 
 def show(row: dict[str, Any]) -> None:
