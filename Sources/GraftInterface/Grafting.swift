@@ -105,7 +105,8 @@ public func graft_apply(
     // The handle is made first: after the weights have changed nothing may fail.
     let handle = try report == nil ? nil : makeHandle(ReportBox(place))
     do throws(GraftError) {
-      let result = try settings.apply(to: described, plan: place, dryRun: dryRun)
+      let result = try settings.apply(
+        to: described, plan: place, dryRun: dryRun, measuresResult: handle != nil)
       if let handle { try object(handle, ReportBox.self, "report").report = result }
       report?.pointee = handle
     } catch {

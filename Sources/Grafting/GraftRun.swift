@@ -8,6 +8,8 @@ struct GraftRun {
   let networks: [[TensorView]]
   let plan: GraftPlan
   let tied: Set<Int>
+  /// Whether anybody reads what the report says of the time after.
+  let measuresResult: Bool
   let counting: Counting
   private let filterCoefficients: FilterCoefficients?
   /// For each tensor that is a layer, its place in the report.
@@ -17,12 +19,14 @@ struct GraftRun {
   var report: GraftReport
 
   init(
-    settings: GraftOperator, networks: [[TensorView]], plan: GraftPlan, tied: Set<Int>
+    settings: GraftOperator, networks: [[TensorView]], plan: GraftPlan, tied: Set<Int>,
+    measuresResult: Bool
   ) throws(GraftError) {
     self.settings = settings
     self.networks = networks
     self.plan = plan
     self.tied = tied
+    self.measuresResult = measuresResult
     counting = try Counting(
       bins: settings.bins, compatibility: settings.compatibility, threads: settings.threads)
     filterCoefficients =
@@ -135,7 +139,7 @@ struct GraftRun {
 
   /// Writes what every tensor comes to, and reports it.
   mutating func mix() throws(GraftError) {
-    let batch = MixBatch(networks: networks.count, counting)
+    let batch = MixBatch(networks: networks.count, counting, countsUnmoved: measuresResult)
     let again = Survey(counting)
     var results: [(rows: [MixRow], layer: Int, place: Int)] = []
     var added: [Int] = []
@@ -144,7 +148,7 @@ struct GraftRun {
     for index in plan.entries.indices.reversed() {
       let (rows, scales) = try rowsOfTensor(index)
       if rows.isEmpty { continue }
-      let layer = layerIndex[index]
+      let layer = measuresResult ? layerIndex[index] : nil
       if tied.contains(index) {  // written where it was met first, so it is only read
         for row in rows {
           guard let layer else { break }
@@ -155,7 +159,8 @@ struct GraftRun {
         continue
       }
       let views = networks.map {
-        layer == nil && scales == nil ? $0[index].wholeView() : filters($0[index], index)
+        layerIndex[index] == nil && scales == nil
+          ? $0[index].wholeView() : filters($0[index], index)
       }
       let written = layer.map { _ in rows.map { networks[$0.targets[0]][index].wholeView() } }
       let place = try batch.add(

@@ -12,6 +12,7 @@ final class MixBatch {
 
   private let counting: Counting
   private let networks: Int
+  private let countsUnmoved: Bool
   // Flat lists of what all tensors' descriptions point to; they point once the lists are complete.
   private var views: [gk_weights] = []
   private var rows: [gk_mix_row] = []
@@ -46,8 +47,12 @@ final class MixBatch {
   /// - Parameters:
   ///   - networks: how many there are.
   ///   - scratch: shared by batches that do not run at once; nil for one of its own.
-  init(networks: Int, _ counting: Counting, scratch: Buffer<Double>? = nil) {
+  ///   - countsUnmoved: whether to count what half types could not move.
+  init(
+    networks: Int, _ counting: Counting, scratch: Buffer<Double>? = nil, countsUnmoved: Bool = true
+  ) {
     self.networks = networks
+    self.countsUnmoved = countsUnmoved
     self.counting = counting
     self.scratch = scratch
   }
@@ -133,7 +138,7 @@ final class MixBatch {
                         to: views.baseAddress.map { $0 + item.to },
                         row: rows.baseAddress.map { $0 + item.row },
                         keep_zeros: item.keepsZeros ? 1 : 0,
-                        unmoved: unmovedCounts.pointer + index * networks,
+                        unmoved: countsUnmoved ? unmovedCounts.pointer + index * networks : nil,
                         scales: item.scales.flatMap { place in
                           scaleTable.map { UnsafePointer($0.pointer + place) }
                         }, scratch: nil),
