@@ -20,12 +20,14 @@ from ._errors import InvalidArgumentError
 from ._structures import MAX_RANK, DType, Tensor
 
 # graft_tensor, as NumPy writes it: pointers are numbers.
-_ROW = np.dtype({
-    "names": [name for name, _ in Tensor._fields_],
-    "formats": [f"u{getattr(Tensor, name).size}" for name, _ in Tensor._fields_],
-    "offsets": [getattr(Tensor, name).offset for name, _ in Tensor._fields_],
+_FIELDS = [field[0] for field in Tensor._fields_]
+_LAYOUT: Any = {
+    "names": _FIELDS,
+    "formats": [f"u{getattr(Tensor, name).size}" for name in _FIELDS],
+    "offsets": [getattr(Tensor, name).offset for name in _FIELDS],
     "itemsize": ctypes.sizeof(Tensor),
-})
+}
+_ROW: np.dtype[Any] = np.dtype(_LAYOUT)
 _WORD = np.dtype(np.int64).itemsize
 
 

@@ -278,9 +278,9 @@ class _Writer:
 
     def _write_pool(self, operation: Operation) -> None:
         told = operation.attributes
-        kind, more = "MaxPool", {}
+        kind, more = "MaxPool", dict[str, Any]()
         if told["pooling"] == "average":
-            kind, more = "AveragePool", {"count_include_pad": 1}
+            kind, more["count_include_pad"] = "AveragePool", 1
         self._add(
             operation, kind, self._images(operation), kernel_shape=told["kernel"],
             strides=told["stride"], pads=told["padding"] * 2, **more)

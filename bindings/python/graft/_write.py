@@ -11,7 +11,7 @@ from typing import BinaryIO
 from ._errors import FileError
 
 
-def write_all(targets: Sequence[tuple[Path, Callable[[BinaryIO], None]]]) -> None:
+def write_all(targets: Sequence[tuple[Path, Callable[[BinaryIO], object]]]) -> None:
     """Write files that appear whole: all are written beside their places first, then renamed.
 
     Raises
