@@ -157,6 +157,34 @@ static void micro_row(const micro_job *job, const float *in, float *out) {
 }
 #endif
 
+/* Quads that are cut by the row's end or by the last channel wait here until there are enough for a
+ * full micro tile, and go through small copies. */
+typedef struct edge_quads {
+  int64_t count;
+  const float *in[MAX_QUADS];
+  float *to[MAX_QUADS];
+  int64_t pixels[MAX_QUADS];
+} edge_quads;
+
+static void run_edges(edge_quads *edges, const micro_job *job, int64_t block, int64_t live) {
+  float copies[MAX_QUADS][4 * GK_PANEL], *out[MAX_QUADS];
+  micro_job edge = *job;
+  edge.out_step = block;
+  for (int64_t i = 0; i < edges->count; ++i) {
+    out[i] = copies[i];
+    if (!job->accumulate) continue;
+    memset(copies[i], 0, sizeof copies[i]);
+    for (int64_t p = 0; p < edges->pixels[i]; ++p)
+      memcpy(copies[i] + p * block, edges->to[i] + p * job->out_step, (size_t)live * sizeof(float));
+  }
+  for (int64_t done = 0; done < edges->count;)
+    done += micro_some(&edge, block, edges->count - done, edges->in + done, out + done);
+  for (int64_t i = 0; i < edges->count; ++i)
+    for (int64_t p = 0; p < edges->pixels[i]; ++p)
+      memcpy(edges->to[i] + p * job->out_step, copies[i] + p * block, (size_t)live * sizeof(float));
+  edges->count = 0;
+}
+
 /* A grid of output pixels, rows x columns, computed for all panels of a group.
  * in: base of the pixel (0, 0); in_row: floats to the base of the pixel below it.
  * out: the pixel (0, 0), at the group's first channel; channels: of the group's output. */
@@ -179,6 +207,8 @@ static void grid(const gk_runs *runs, const float *weights, const float *bias, i
       const float *ins[MAX_QUADS];
       float *outs[MAX_QUADS];
       int64_t waiting = 0;
+      edge_quads edges;
+      edges.count = 0;
       for (int64_t y = 0; y < rows; ++y) {
         int64_t x = 0;
 #if LANES == 16
@@ -199,22 +229,14 @@ static void grid(const gk_runs *runs, const float *weights, const float *bias, i
             }
             continue;
           }
-          /* Cut by the row's end or by the last channel: through a small copy. */
-          float copy[4 * GK_PANEL];
-          int64_t pixels = gk_min(4, columns - x);
-          memset(copy, 0, sizeof copy);
-          for (int64_t p = 0; accumulate && p < pixels; ++p)
-            memcpy(copy + p * block, to + p * out_step, (size_t)live * sizeof(float));
-          micro_job edge = job;
-          edge.out_step = block;
-          float *copies[1] = {copy};
-          micro_some(&edge, block, 1, &base, copies);
-          for (int64_t p = 0; p < pixels; ++p)
-            memcpy(to + p * out_step, copy + p * block, (size_t)live * sizeof(float));
+          edges.in[edges.count] = base, edges.to[edges.count] = to;
+          edges.pixels[edges.count++] = gk_min(4, columns - x);
+          if (edges.count == MAX_QUADS) run_edges(&edges, &job, block, live);
         }
       }
       for (int64_t done = 0; done < waiting;)
         done += micro_some(&job, block, waiting - done, ins + done, outs + done);
+      if (edges.count > 0) run_edges(&edges, &job, block, live);
     }
   }
 }
