@@ -12,6 +12,7 @@
 #include "dropout_jobs.h"
 #include "elementwise_jobs.h"
 #include "graft_parallel.h"
+#include "pooling_jobs.h"
 
 /* What a forward tile works on. */
 typedef struct gk_forward_job {
@@ -57,6 +58,7 @@ typedef struct gk_tiles {
   gk_tile convolution_forward, convolution_backward, depthwise_forward, depthwise_backward;
   gk_tile sum, rectify, apply, moments, reduce, sgd;
   gk_tile concatenate, split, dropout, dropout_backward;
+  gk_tile pool, pool_backward, global_pool, global_pool_backward, shortcut, shortcut_backward;
 } gk_tiles;
 
 extern const gk_tiles gk_tiles_baseline, gk_tiles_avx2, gk_tiles_avx512;

@@ -23,6 +23,7 @@
 #include "elementwise_tiles.h"
 #include "concatenation_tiles.h"
 #include "dropout_tiles.h"
+#include "pooling_tiles.h"
 
 const gk_tiles gk_tiles_avx2 = {
     convolution_forward_tile,
@@ -39,6 +40,12 @@ const gk_tiles gk_tiles_avx2 = {
     split_tile,
     dropout_tile,
     dropout_backward_tile,
+    pool_tile,
+    pool_backward_tile,
+    global_tile,
+    global_backward_tile,
+    shortcut_tile,
+    shortcut_backward_tile,
 };
 
 #pragma clang attribute pop
