@@ -88,6 +88,8 @@ static inline int64_t gk_in_width(const gk_convolution *s) {
 static inline int64_t gk_band(const gk_convolution *s) {
   int64_t row = gk_in_width(s) * (s->channels / s->groups);
   int64_t rows = 8192 / gk_max(1, row * s->stride_height);
+  int64_t most = 65536 / gk_max(1, row * s->stride_height);
+  if (s->kernel_height > s->stride_height) rows = gk_max(rows, gk_min(4, most));
   if (gk_is_winograd(s)) return gk_max(2, gk_min(rows, s->out_height) & ~(int64_t)1);
   return gk_max(1, gk_min(rows, s->out_height));
 }

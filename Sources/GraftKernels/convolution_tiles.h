@@ -115,7 +115,7 @@ INLINE int64_t micro_some(const micro_job *job, int64_t lanes, int64_t left, con
     if (left >= 3) RUN(2, 3)
     RUN(2, 1)
   }
-  if (left >= 6) RUN(1, 6)
+  if (left >= 6 && left != 8) RUN(1, 6)
   if (left >= 4) RUN(1, 4)
   RUN(1, 1)
 #else
@@ -157,17 +157,18 @@ static void micro_row(const micro_job *job, const float *in, float *out) {
 }
 #endif
 
-/* Quads that are cut by the row's end or by the last channel wait here until there are enough for a
- * full micro tile, and go through small copies. */
+/* Quads that are cut by the row's end or by the last channel wait here until there are enough for
+ * full micro tiles, and go through small copies. */
+#define EDGE_QUADS 8
 typedef struct edge_quads {
   int64_t count;
-  const float *in[MAX_QUADS];
-  float *to[MAX_QUADS];
-  int64_t pixels[MAX_QUADS];
+  const float *in[EDGE_QUADS];
+  float *to[EDGE_QUADS];
+  int64_t pixels[EDGE_QUADS];
 } edge_quads;
 
 static void run_edges(edge_quads *edges, const micro_job *job, int64_t block, int64_t live) {
-  float copies[MAX_QUADS][4 * GK_PANEL], *out[MAX_QUADS];
+  float copies[EDGE_QUADS][4 * GK_PANEL], *out[EDGE_QUADS];
   micro_job edge = *job;
   edge.out_step = block;
   for (int64_t i = 0; i < edges->count; ++i) {
@@ -231,7 +232,7 @@ static void grid(const gk_runs *runs, const float *weights, const float *bias, i
           }
           edges.in[edges.count] = base, edges.to[edges.count] = to;
           edges.pixels[edges.count++] = gk_min(4, columns - x);
-          if (edges.count == MAX_QUADS) run_edges(&edges, &job, block, live);
+          if (edges.count == EDGE_QUADS) run_edges(&edges, &job, block, live);
         }
       }
       for (int64_t done = 0; done < waiting;)
