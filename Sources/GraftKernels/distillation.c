@@ -2,6 +2,7 @@
 
 #include "float_environment.h"
 #include "graft_parallel.h"
+#include "loss_loops.h"
 
 #include <math.h>
 #include <stddef.h>
@@ -17,24 +18,37 @@ static void load_row(const gk_logits *logits, int64_t row, int64_t classes, doub
     for (int64_t c = 0; c < classes; ++c) values[c] = from[c * step];
   } else {
     const float *from = (const float *)logits->data + row * logits->row_stride;
-    for (int64_t c = 0; c < classes; ++c) values[c] = (double)from[c * step];
+    if (step == 1)
+      gk_loss_loops_here()->widen(from, classes, values);
+    else
+      for (int64_t c = 0; c < classes; ++c) values[c] = (double)from[c * step];
   }
 }
 
+/* The values times `scale`. */
 static void store_row(const gk_logits *logits, int64_t row, int64_t classes,
-                      const double *values) {
+                      const double *values, double scale) {
   int64_t step = logits->column_stride;
   if (logits->wide) {
     double *to = (double *)logits->data + row * logits->row_stride;
-    for (int64_t c = 0; c < classes; ++c) to[c * step] = values[c];
+    for (int64_t c = 0; c < classes; ++c) to[c * step] = values[c] * scale;
   } else {
     float *to = (float *)logits->data + row * logits->row_stride;
-    for (int64_t c = 0; c < classes; ++c) to[c * step] = (float)values[c];
+    if (step == 1)
+      gk_loss_loops_here()->narrow(values, classes, scale, to);
+    else
+      for (int64_t c = 0; c < classes; ++c) to[c * step] = (float)(values[c] * scale);
   }
 }
 
 int64_t gk_first_row_not_finite(const gk_logits *logits, int64_t batch, int64_t classes) {
+  const gk_loss_loops *loops = gk_loss_loops_here();
   for (int64_t row = 0; row < batch; ++row) {
+    if (!logits->wide && logits->column_stride == 1) {
+      if (!loops->finite((const float *)logits->data + row * logits->row_stride, classes))
+        return row;
+      continue;
+    }
     for (int64_t c = 0; c < classes; ++c) {
       int64_t at = row * logits->row_stride + c * logits->column_stride;
       double value = logits->wide ? ((const double *)logits->data)[at]
@@ -45,25 +59,6 @@ int64_t gk_first_row_not_finite(const gk_logits *logits, int64_t batch, int64_t 
   return -1;
 }
 
-static double highest(const double *values, int64_t count) {
-  double most = values[0];
-  for (int64_t i = 1; i < count; ++i)
-    if (values[i] > most) most = values[i];
-  return most;
-}
-
-/* e[c] = exp((z[c] - most) / temperature), whose highest is 1: nothing overflows. Returns the
- * sum. */
-static double exponentials(const double *z, int64_t classes, double most, double temperature,
-                           double *e) {
-  double sum = 0;
-  for (int64_t c = 0; c < classes; ++c) {
-    e[c] = exp((z[c] - most) / temperature);
-    sum += e[c];
-  }
-  return sum;
-}
-
 /* T^2 KL(p̄ || p_T) of a row, p_T being the student's softmax at temperature T, with the logarithm
  * `log_sum` of its sum of exponentials; the mean of the teachers' softmax is left in `mean`.
  *
@@ -71,25 +66,22 @@ static double exponentials(const double *z, int64_t classes, double most, double
  * and multiplied by T^2, so that at a small T they stay what they are. */
 static double divergence(const gk_distillation *what, int64_t row, const double *z, double most,
                          double log_sum, double *mean, double *t) {
+  const gk_loss_loops *loops = gk_loss_loops_here();
   int64_t classes = what->classes;
   double temperature = what->temperature, square = temperature * temperature, result = 0;
   if (what->teachers == 1) { /* ln p̄ needs no logarithm of a sum: exact where p̄ is tiny */
     load_row(&what->teacher[0], row, classes, t);
-    double top = highest(t, classes);
-    double sum = exponentials(t, classes, top, temperature, mean);
+    double top = loops->highest(t, classes);
+    double sum = loops->exponentials(t, classes, top, temperature, mean);
     double log_ratio = log_sum - log(sum);
-    for (int64_t c = 0; c < classes; ++c) {
-      mean[c] /= sum;
-      double apart = (t[c] - top) - (z[c] - most);
-      if (mean[c] > 0) result += mean[c] * (temperature * apart + square * log_ratio);
-    }
-    return result;
+    return loops->divergence(mean, classes, 1 / sum, t, top, z, most, temperature,
+                             square * log_ratio);
   }
   for (int64_t c = 0; c < classes; ++c) mean[c] = 0;
   for (int64_t m = 0; m < what->teachers; ++m) {
     load_row(&what->teacher[m], row, classes, t);
-    double sum = exponentials(t, classes, highest(t, classes), temperature, t);
-    for (int64_t c = 0; c < classes; ++c) mean[c] += t[c] / sum;
+    double sum = loops->exponentials(t, classes, loops->highest(t, classes), temperature, t);
+    loops->add(mean, t, classes, 1 / sum);
   }
   for (int64_t c = 0; c < classes; ++c) {
     mean[c] /= (double)what->teachers;
@@ -134,31 +126,27 @@ static double cross_entropy(const target *q, const double *z, int64_t classes, d
  * and `t` are scratch. */
 static double loss_of_row(const gk_distillation *what, int64_t row, double *z, double *e,
                           double *mean, double *t) {
+  const gk_loss_loops *loops = gk_loss_loops_here();
   int64_t classes = what->classes;
-  double most = highest(z, classes), loss = 0;
-  double sum = 0; /* p_T = e / sum */
-  if (what->teachers > 0) {
-    sum = exponentials(z, classes, most, what->temperature, e);
-    loss = what->distillation_weight * divergence(what, row, z, most, log(sum), mean, t);
-  }
-  double label_sum = 0; /* p = t / label_sum */
+  double most = loops->highest(z, classes), loss = 0;
+  gk_share student = {NULL, 0, 0}, labels = {NULL, 0, 0};
   target q = {-1, -1, 1, 1, 0};
+  if (what->teachers > 0) {
+    double sum = loops->exponentials(z, classes, most, what->temperature, e);
+    loss = what->distillation_weight * divergence(what, row, z, most, log(sum), mean, t);
+    student = (gk_share){e, 1 / sum, what->distillation_weight * what->temperature};
+  }
   if (what->label_weight > 0) {
     q = target_of_row(what, row);
-    label_sum = exponentials(z, classes, most, 1, t);
-    loss += what->label_weight * cross_entropy(&q, z, classes, most, log(label_sum));
+    double sum = loops->exponentials(z, classes, most, 1, t);
+    loss += what->label_weight * cross_entropy(&q, z, classes, most, log(sum));
+    labels = (gk_share){t, 1 / sum, what->label_weight};
   }
-  for (int64_t c = 0; c < classes; ++c) {
-    double gradient = 0;
-    if (q.first >= 0) {
-      double wanted = q.each;
-      if (c == q.first) wanted += q.rest * (q.first == q.second ? 1 : q.share);
-      if (c == q.second && q.first != q.second) wanted += q.rest * (1 - q.share);
-      gradient += what->label_weight * (t[c] / label_sum - wanted);
-    }
-    if (what->teachers > 0)
-      gradient += what->distillation_weight * what->temperature * (e[c] / sum - mean[c]);
-    z[c] = gradient;
+  loops->gradient(z, classes, labels, q.each, student, mean);
+  if (q.first >= 0) {
+    double share = q.first == q.second ? 1 : q.share;
+    z[q.first] -= what->label_weight * (q.rest * share);
+    if (q.first != q.second) z[q.second] -= what->label_weight * (q.rest * (1 - q.share));
   }
   return loss;
 }
@@ -180,8 +168,7 @@ static void tile_of_rows(void *context, int64_t tile, int worker) {
     load_row(&what->student, row, classes, z);
     j->losses[row] = loss_of_row(what, row, z, z + classes, z + 2 * classes, z + 3 * classes);
     if (what->gradient.data == NULL) continue;
-    for (int64_t c = 0; c < classes; ++c) z[c] /= (double)what->batch;
-    store_row(&what->gradient, row, classes, z);
+    store_row(&what->gradient, row, classes, z, 1 / (double)what->batch);
   }
   gk_restore_floats(floats);
 }

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+import os
+import subprocess
+import sys
 from ctypes import byref
 
 import numpy as np
@@ -147,6 +150,46 @@ def test_the_same_bits_at_any_number_of_threads() -> None:
     for loss, gradient in results[1:]:
         assert loss == results[0][0]
         np.testing.assert_array_equal(gradient, results[0][1])
+
+
+def test_probabilities_are_exact_down_to_the_smallest_numbers() -> None:
+    """Against long double: from 1 to denormals, and 0 past them; at every place of a vector."""
+    for classes in (1500, 1507):
+        z = -np.sort(np.random.default_rng(classes).uniform(0, 760, classes))
+        z[0], z[1:4] = 0, (-1e-17, -745.1, -1e260)
+        _, gradient = graft.distillation_loss(z[None], [], np.array([0]))
+        powers = np.exp(z.astype(np.longdouble))
+        expected = (powers / powers.sum()).astype(np.float64)
+        assert (expected[1:] == 0).any() and ((0 < expected) & (expected < 1e-310)).any()
+        np.testing.assert_allclose(gradient[0, 1:], expected[1:], rtol=1e-15, atol=1e-323)
+
+
+BITS = """
+import hashlib
+import numpy as np
+import graft
+digest = hashlib.sha256()
+for dtype in (np.float32, np.float64):
+    for classes in (5, 16, 301):
+        for teachers in (0, 1, 3):
+            rng = np.random.default_rng(classes)
+            logits = (30 * rng.standard_normal((1 + teachers, 9, classes))).astype(dtype)
+            loss, gradient = graft.distillation_loss(
+                logits[0], list(logits[1:]), rng.integers(0, classes, 9), 1.7)
+            digest.update(np.float64(loss).tobytes() + gradient.tobytes())
+print(graft.instructions(), digest.hexdigest())
+"""
+
+
+def test_instruction_sets_give_the_same_bits() -> None:
+    seen = {}
+    for level in ("baseline", "avx2", "avx512"):
+        found, seen[level] = subprocess.run(
+            [sys.executable, "-c", BITS], check=True, capture_output=True, text=True, env={
+                **os.environ, "GRAFT_INSTRUCTIONS": level,
+                "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}).stdout.split()
+        assert level != "baseline" or found == level
+    assert len(set(seen.values())) == 1, seen
 
 
 def call(student: np.ndarray, teachers: list[np.ndarray], labels: np.ndarray | None,
