@@ -59,6 +59,7 @@ typedef struct gk_tiles {
   gk_tile sum, rectify, apply, moments, reduce, sgd;
   gk_tile concatenate, split, dropout, dropout_backward;
   gk_tile pool, pool_backward, global_pool, global_pool_backward, shortcut, shortcut_backward;
+  gk_tile grouped_forward, grouped_backward;
 } gk_tiles;
 
 extern const gk_tiles gk_tiles_baseline, gk_tiles_avx2, gk_tiles_avx512;

@@ -20,6 +20,7 @@
 #include "winograd_backward_tiles.h"
 #include "convolution_backward_tiles.h"
 #include "depthwise_tiles.h"
+#include "grouped_tiles.h"
 #include "elementwise_tiles.h"
 #include "concatenation_tiles.h"
 #include "dropout_tiles.h"
@@ -46,6 +47,8 @@ const gk_tiles gk_tiles_avx2 = {
     global_backward_tile,
     shortcut_tile,
     shortcut_backward_tile,
+    grouped_forward_tile,
+    grouped_backward_tile,
 };
 
 #pragma clang attribute pop

@@ -17,6 +17,7 @@
 #include "winograd_backward_tiles.h"
 #include "convolution_backward_tiles.h"
 #include "depthwise_tiles.h"
+#include "grouped_tiles.h"
 #include "elementwise_tiles.h"
 #include "concatenation_tiles.h"
 #include "dropout_tiles.h"
@@ -43,4 +44,6 @@ const gk_tiles gk_tiles_baseline = {
     global_backward_tile,
     shortcut_tile,
     shortcut_backward_tile,
+    grouped_forward_tile,
+    grouped_backward_tile,
 };

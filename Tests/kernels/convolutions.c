@@ -73,8 +73,40 @@ static void compute(const gk_convolution *s, gk_view in, const float *weights, c
         }
 }
 
+/* The kernels that compute a convolution. */
+typedef struct kernels {
+  size_t packed, backward, scratch, partial;
+  int64_t tiles;
+  void (*pack)(const gk_convolution *, const float *, float *);
+  void (*pack_backward)(const gk_convolution *, const float *, float *);
+  void (*forward)(const gk_convolution *, int, gk_view, const float *, const float *, float *,
+                  float *, float *);
+  void (*run_backward)(const gk_convolution *, int, gk_view, gk_gradient_view, const float *,
+                       float *, int, float *, float *, float *, float *);
+} kernels;
+
+static kernels kernels_for(const gk_convolution *s) {
+  if (gk_is_depthwise(s))
+    return (kernels){gk_depthwise_packed_size(s),  gk_depthwise_packed_size(s),
+                     gk_depthwise_scratch_size(s), gk_depthwise_partial_size(s),
+                     gk_depthwise_tiles(s),        gk_depthwise_pack,
+                     gk_depthwise_pack,            gk_depthwise_forward,
+                     gk_depthwise_backward};
+  if (gk_is_grouped(s) && below(4) > 0)
+    return (kernels){gk_grouped_packed_size(s),  gk_grouped_packed_size(s),
+                     gk_grouped_scratch_size(s), gk_grouped_partial_size(s),
+                     gk_grouped_tiles(s),        gk_grouped_pack,
+                     gk_grouped_pack_backward,   gk_grouped_forward,
+                     gk_grouped_backward};
+  return (kernels){gk_convolution_packed_size(s),  gk_convolution_packed_backward_size(s),
+                   gk_convolution_scratch_size(s), gk_convolution_partial_size(s),
+                   gk_convolution_tiles(s),        gk_convolution_pack,
+                   gk_convolution_pack_backward,   gk_convolution_forward,
+                   gk_convolution_backward};
+}
+
 static int check(const gk_convolution *s, int rectified) {
-  int depthwise = gk_is_depthwise(s);
+  kernels k = kernels_for(s);
   int64_t in_count = s->n * s->height * s->width * s->channels;
   int64_t out_count = s->n * s->out_height * s->out_width * s->filters;
   int64_t weight_count =
@@ -85,31 +117,19 @@ static int check(const gk_convolution *s, int rectified) {
   float *out = numbers(out_count), *input = numbers(in_count);
   float *weights_gradient = numbers(weight_count), *bias_gradient = numbers(s->filters);
   for (int64_t i = 0; i < in_count; ++i) input[i] = 1; /* what the gradient is added to */
-  size_t scratch_size =
-      2 * (depthwise ? gk_depthwise_scratch_size(s) : gk_convolution_scratch_size(s));
+  size_t scratch_size = 2 * k.scratch;
   float *scratch = gk_allocate(scratch_size, sizeof(float));
   for (size_t i = 0; i < scratch_size; ++i) scratch[i] = NAN;
-  int64_t tiles = depthwise ? gk_depthwise_tiles(s) : gk_convolution_tiles(s);
-  float *statistics = numbers(tiles * 2 * s->filters);
-  float *packed =
-      numbers((int64_t)(depthwise ? gk_depthwise_packed_size(s) : gk_convolution_packed_size(s)));
-  float *backward = numbers((int64_t)gk_convolution_packed_backward_size(s));
-  float *partial =
-      numbers((int64_t)(depthwise ? gk_depthwise_partial_size(s) : gk_convolution_partial_size(s)));
+  float *statistics = numbers(k.tiles * 2 * s->filters);
+  float *packed = numbers((int64_t)k.packed), *backward = numbers((int64_t)k.backward);
+  float *partial = numbers((int64_t)k.partial);
   gk_view in = {x, rectified ? scale : NULL, rectified ? shift : NULL, rectified ? 0.1f : 1};
   gk_gradient_view view = {gradient, {NULL, NULL, NULL, 1}, NULL, NULL, NULL};
-  if (depthwise) {
-    gk_depthwise_pack(s, weights, packed);
-    gk_depthwise_forward(s, 2, in, packed, bias, out, statistics, scratch);
-    gk_depthwise_backward(s, 2, in, view, packed, input, 1, weights_gradient, bias_gradient,
-                          partial, scratch);
-  } else {
-    gk_convolution_pack(s, weights, packed);
-    gk_convolution_pack_backward(s, weights, backward);
-    gk_convolution_forward(s, 2, in, packed, bias, out, statistics, scratch);
-    gk_convolution_backward(s, 2, in, view, backward, input, 1, weights_gradient, bias_gradient,
-                            partial, scratch);
-  }
+  k.pack(s, weights, packed);
+  k.pack_backward(s, weights, backward);
+  k.forward(s, 2, in, packed, bias, out, statistics, scratch);
+  k.run_backward(s, 2, in, view, backward, input, 1, weights_gradient, bias_gradient, partial,
+                 scratch);
   reference exact = {
       calloc((size_t)out_count, sizeof(double)), calloc((size_t)in_count, sizeof(double)),
       calloc((size_t)weight_count, sizeof(double)), calloc((size_t)s->filters, sizeof(double))};
@@ -145,6 +165,10 @@ static int draw(gk_convolution *s) {
   int channels = 1 + below(below(4) == 0 ? 70 : 18), filters = 1 + below(below(4) == 0 ? 70 : 18);
   if (below(4) == 0) channels = filters = 16 * (1 + below(3));
   if (below(4) == 0) groups = 2 + below(80), channels = filters = 1; /* depthwise */
+  if (below(5) == 0) { /* narrow groups */
+    channels = filters = 4 << below(3);
+    groups = 16 / channels * (1 + below(6));
+  }
   *s = (gk_convolution){.n = 1 + below(5), .height = 1 + below(12), .width = 1 + below(24)};
   s->channels = channels * groups, s->filters = filters * groups, s->groups = groups;
   s->kernel_height = 1 + below(4), s->kernel_width = below(2) ? 3 : 1 + below(4);

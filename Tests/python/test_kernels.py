@@ -13,9 +13,9 @@ ROOT = Path(__file__).resolve().parents[2]
 SOURCES = ROOT / "Sources" / "GraftKernels"
 # All but those that need OpenBLAS, and memory.c: the program brings its own.
 FILES = [
-    "convolution.c", "convolution_pack.c", "depthwise.c", "elementwise.c", "instructions.c",
-    "norm.c", "parallel.c", "tiles.c", "tiles_avx2.c", "tiles_avx512.c", "tiles_baseline.c",
-    "winograd_pack.c",
+    "convolution.c", "convolution_pack.c", "depthwise.c", "elementwise.c", "grouped.c",
+    "instructions.c", "norm.c", "parallel.c", "tiles.c", "tiles_avx2.c", "tiles_avx512.c",
+    "tiles_baseline.c", "winograd_pack.c",
 ]
 
 

@@ -10,6 +10,7 @@
 #include "graft_distillation.h"
 #include "graft_dropout.h"
 #include "graft_elementwise.h"
+#include "graft_grouped.h"
 #include "graft_information.h"
 #include "graft_instructions.h"
 #include "graft_linear.h"

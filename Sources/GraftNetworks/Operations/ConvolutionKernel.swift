@@ -4,10 +4,12 @@ import GraftKernels
 enum ConvolutionKernel {
   case general
   case depthwise
+  case grouped
 
   init(_ shape: gk_convolution) {
     var shape = shape
-    self = gk_is_depthwise(&shape) != 0 ? .depthwise : .general
+    self =
+      gk_is_depthwise(&shape) != 0 ? .depthwise : gk_is_grouped(&shape) != 0 ? .grouped : .general
   }
 
   // Sizes in floats.
@@ -16,6 +18,7 @@ enum ConvolutionKernel {
     switch self {
     case .general: gk_convolution_packed_size(&shape)
     case .depthwise: gk_depthwise_packed_size(&shape)
+    case .grouped: gk_grouped_packed_size(&shape)
     }
   }
 
@@ -24,6 +27,7 @@ enum ConvolutionKernel {
     switch self {
     case .general: gk_convolution_packed_backward_size(&shape)
     case .depthwise: 0
+    case .grouped: gk_grouped_packed_size(&shape)
     }
   }
 
@@ -32,6 +36,7 @@ enum ConvolutionKernel {
     switch self {
     case .general: gk_convolution_scratch_size(&shape)
     case .depthwise: gk_depthwise_scratch_size(&shape)
+    case .grouped: gk_grouped_scratch_size(&shape)
     }
   }
 
@@ -39,6 +44,7 @@ enum ConvolutionKernel {
     switch self {
     case .general: gk_convolution_partial_size(&shape)
     case .depthwise: gk_depthwise_partial_size(&shape)
+    case .grouped: gk_grouped_partial_size(&shape)
     }
   }
 
@@ -47,6 +53,7 @@ enum ConvolutionKernel {
     switch self {
     case .general: (gk_convolution_tiles(&shape), gk_convolution_band(&shape))
     case .depthwise: (gk_depthwise_tiles(&shape), gk_depthwise_band(&shape))
+    case .grouped: (gk_grouped_tiles(&shape), gk_grouped_band(&shape))
     }
   }
 
@@ -57,6 +64,7 @@ enum ConvolutionKernel {
     switch self {
     case .general: gk_convolution_pack(&shape, weights, packed)
     case .depthwise: gk_depthwise_pack(&shape, weights, packed)
+    case .grouped: gk_grouped_pack(&shape, weights, packed)
     }
   }
 
@@ -64,7 +72,11 @@ enum ConvolutionKernel {
     _ shape: inout gk_convolution, _ weights: UnsafePointer<Float>,
     to packed: UnsafeMutablePointer<Float>
   ) {
-    if case .general = self { gk_convolution_pack_backward(&shape, weights, packed) }
+    switch self {
+    case .general: gk_convolution_pack_backward(&shape, weights, packed)
+    case .depthwise: break
+    case .grouped: gk_grouped_pack_backward(&shape, weights, packed)
+    }
   }
 
   var forward:
@@ -76,6 +88,7 @@ enum ConvolutionKernel {
     switch self {
     case .general: gk_convolution_forward
     case .depthwise: gk_depthwise_forward
+    case .grouped: gk_grouped_forward
     }
   }
 
@@ -89,6 +102,7 @@ enum ConvolutionKernel {
     switch self {
     case .general: gk_convolution_backward
     case .depthwise: gk_depthwise_backward
+    case .grouped: gk_grouped_backward
     }
   }
 }
