@@ -45,6 +45,24 @@ def test_the_demo_on_digits(tmp_path):
     assert "bit for bit" in text
     assert max(map(len, result.stdout.splitlines())) < 100
     assert png_size(picture) == (1800, 1440)
+    check_readme(result.stdout)
+
+
+def shape(text: str) -> str:
+    """A text with every number (or "none") as #, so that other numbers have the same shape."""
+    return re.sub(r"[+-]?\d+(\.\d+)?|\bnone\b", "#", " ".join(text.split()))
+
+
+def check_readme(printed: str) -> None:
+    """What the README shows is what this command prints: other numbers, and maybe other verdicts."""
+    readme = (ROOT / "README.md").read_text()
+    [shown] = re.findall(r"^```text\n( +test accuracy.*?)^```$", readme, re.M | re.S)
+    table, sentences = shown.split("\n\n", 1)
+    assert shape(table) in shape(printed)
+    claims = shape(sentences).split(". ")
+    assert len(claims) == 2
+    for claim in claims:
+        assert claim.rpartition(": ")[0] in shape(printed)
 
 
 @pytest.fixture

@@ -194,3 +194,18 @@ def test_links_lead_somewhere(page: Path) -> None:
         assert path.exists() and path.is_relative_to(ROOT), link
         if anchor:
             assert path.suffix == ".md" and anchor in pages.anchors(path), link
+
+
+@pytest.mark.parametrize("page", ["CONTRIBUTING.md", "docs/architecture.md"])
+def test_files_that_are_named_exist(page: str) -> None:
+    """Every `path/to/file.swift`, or `file.swift` alone, but for NAMEs to fill in."""
+    listed = [path.relative_to(ROOT) for folder in ("Sources", "Include", "Tests", "bindings", "docs")
+              for path in (ROOT / folder).rglob("*.*")]
+    named = re.findall(
+        r"`([\w./+-]+\.(?:swift|c|h|hpp|py|md|rst|toml|txt))`", (ROOT / page).read_text())
+    assert named
+    for name in named:
+        if not re.search(r"[A-Z]{4}", name.replace("CONTRIBUTING", "")):
+            parts = Path(name).parts
+            assert (ROOT / name).exists() or any(
+                path.parts[-len(parts):] == parts for path in listed), name
