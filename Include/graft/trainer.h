@@ -190,8 +190,9 @@ typedef struct graft_progress {
 typedef int32_t (*graft_callback)(const graft_progress *progress, void *user_data);
 
 /**
- * Trains until all epochs are done. After GRAFT_CANCELLED, or an error in saving, a further call
- * goes on where this one stopped, to the same bits as a run that was never stopped.
+ * Trains until all epochs are done. After GRAFT_CANCELLED, or an error (in saving, or of memory,
+ * anywhere), a further call goes on where this one stopped, to the same bits as a run that was
+ * never stopped.
  *
  * @param callback NULL if not wanted. @param user_data handed to it as it is.
  * @return GRAFT_NOT_FINITE where a loss becomes NaN or infinite; the message names network,

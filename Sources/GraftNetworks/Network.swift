@@ -350,6 +350,7 @@ public final class Network {
       for operation in program.operations.reversed() { try operation.backward(pass) }
     } catch {
       dropGradients()
+      open = pass  // what the pass has left is only read: it can be run backward again
       throw error
     }
     hasGradients = true

@@ -39,6 +39,11 @@ extension Trainer {
     guard !members.isEmpty else {
       throw GraftError(.invalidState, "the trainer has no network to save")
     }
+    guard !isUneven else {
+      throw GraftError(
+        .invalidState,
+        "a step has failed in some of the networks; run again, or load, before saving")
+    }
     let target = try AtomicDirectory(
       directory, marker: Checkpoint.manifest, owns: Checkpoint.owns)
     var checksums: [JSON.Member] = []

@@ -39,6 +39,10 @@ public final class Member {
   let optimiser: SGD
   /// The moving average of the weights, where one is kept.
   let average: WeightAverage?
+  /// As they were before the step at hand.
+  let statistics: RunningStatistics
+  /// Whether it has taken the step at hand, which another network failed to take.
+  var isAhead = false
   /// The batch at hand.
   let labels: Buffer<Int64>
   private let others: Buffer<Int64>
@@ -66,6 +70,7 @@ public final class Member {
     average = try trainer.average.map { (average) throws(GraftError) in
       try WeightAverage(network: network, settings: average)
     }
+    statistics = try RunningStatistics(network: network)
     let batch = trainer.batchSize
     let mixed = augmentation.mixing.isOn ? batch : 0
     labels = try Buffer(count: batch, for: "a batch's labels")

@@ -22,11 +22,15 @@ extension Trainer {
     while position.batch < batchesPerEpoch {
       position.factor = learningRateFactor()
       // Teachers answer before any network takes its step, so that the order of the networks
-      // does not matter.
-      try lessons?.prepare(epoch: epoch, batch: position.batch)
+      // does not matter. (Where a step has failed in some networks alone, those others wait, and
+      // what the teachers said to the batch stands.)
+      if !isUneven { try lessons?.prepare(epoch: epoch, batch: position.batch) }
       try concurrently(members.count, threads: split.networks) { (index) throws(GraftError) in
+        if members[index].isAhead { return }
         try step(index, epoch: epoch)
+        members[index].isAhead = true
       }
+      for member in members { member.isAhead = false }
       countImages(
         members.count * min(settings.batchSize, train.count - position.batch * settings.batchSize))
       position.batch += 1
@@ -37,6 +41,9 @@ extension Trainer {
     }
     position.stage = .evaluationBefore
   }
+
+  /// Whether the step at hand has failed in some networks and not in others.
+  var isUneven: Bool { members.contains { $0.isAhead } }
 
   /// Whether the step just done is followed by an evaluation of its own: at an epoch's end there is
   /// the epoch's.
@@ -76,6 +83,7 @@ extension Trainer {
     let count = try fill(
       member, epoch: epoch, batch: position.batch, into: network, training: true,
       labels: member.labels.pointer, mixed: member.mixed)
+    member.statistics.keep()
     let logits = try network.run()
     let classes = try network.outputShape.channels
     let gradient = member.gradient
@@ -98,6 +106,7 @@ extension Trainer {
       member.optimiser.learningRate = member.settings.learningRate * position.factor
       try member.optimiser.step()
     } catch {
+      member.statistics.restore()
       throw GraftError(
         error.kind,
         "network \(index), epoch \(epoch), batch \(position.batch + 1): \(error.message)")

@@ -225,6 +225,7 @@ public final class Trainer {
       member.sums = state.sums[index]
       member.optimiser.steps = state.steps[index]
       member.order = nil
+      member.isAhead = false
     }
   }
 
