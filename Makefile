@@ -106,7 +106,7 @@ install: $(if $(wildcard $(LIBRARY)),,build)
 	install -d "$(INTO)/include/graft" "$(INTO)/lib/pkgconfig" "$(INTO)/lib/cmake/Graft" \
 	  "$(INTO)/share/doc/graft"
 	install -m 644 Include/graft.h Include/graft.hpp "$(INTO)/include"
-	install -m 644 Include/graft/*.h "$(INTO)/include/graft"
+	install -m 644 Include/graft/*.h Include/graft/*.hpp "$(INTO)/include/graft"
 	install -m 755 $(LIBRARY) "$(INTO)/lib/libgraft.so.$(VERSION)"
 	ln -sf libgraft.so.$(VERSION) "$(INTO)/lib/$(SONAME)"
 	ln -sf $(SONAME) "$(INTO)/lib/libgraft.so"

@@ -211,6 +211,9 @@ class plan {
     handle_.reset(handle);
   }
 
+  /** Takes the handle over. */
+  explicit plan(graft_plan *handle) noexcept : handle_(handle) {}
+
   std::size_t size() const noexcept { return graft_plan_count(handle_.get()); }
 
   entry operator[](std::size_t index) const {
@@ -342,5 +345,7 @@ inline double distillation_loss(const view &student, const std::vector<view> &te
 }
 
 }  // namespace graft
+
+#include "graft/engine.hpp"
 
 #endif

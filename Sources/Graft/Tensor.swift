@@ -37,6 +37,17 @@ public struct Tensor: Sendable {
     storage = try Storage(count: count)
   }
 
+  /// A copy of float32 numbers that lie without gaps.
+  init(copying view: TensorView) throws(GraftError) {
+    try self.init(view.name, shape: view.shape)
+    guard view.type == .float32, view.isContiguous else {
+      throw GraftError(.unsupported, "\(view.name) is not float32 without gaps")
+    }
+    if let from = view.data?.assumingMemoryBound(to: Float.self) {
+      storage.buffer.pointer.update(from: from, count: view.count)
+    }
+  }
+
   public var count: Int { storage.buffer.count }
 
   /// A copy of the values, row-major.

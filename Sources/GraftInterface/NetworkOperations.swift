@@ -1,5 +1,4 @@
 import CGraft
-import GraftKernels
 import GraftNetworks
 import GraftSupport
 
@@ -120,10 +119,10 @@ public func graft_network_features(
 ) -> graft_status {
   status { () throws(GraftError) in
     let network = try object(network, Network.self, "network")
-    let value = Network.Output(index: Int(value))
-    try pass(network, images, output, of: try network.shape(of: value)) {
-      (count) throws(GraftError) in try network.begin(images: count, value: value)
-    }
+    _ = try network.output()
+    try network.features(
+      Network.Output(index: Int(value)), of: try tensor(images, "images"),
+      to: try tensor(output, "output"))
   }
 }
 

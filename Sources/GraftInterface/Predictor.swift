@@ -53,10 +53,6 @@ public func graft_predictor_run(
 ) -> graft_status {
   status { () throws(GraftError) in
     let predictor = try object(predictor, Predictor.self, "predictor")
-    try pass(
-      images, output, from: predictor.inputShape, to: predictor.outputShape,
-      threads: predictor.threads,
-      begin: { (count) throws(GraftError) in try predictor.begin(images: count) },
-      run: { () throws(GraftError) in try predictor.run() })
+    try predictor.predict(try tensor(images, "images"), to: try tensor(output, "output"))
   }
 }

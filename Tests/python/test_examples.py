@@ -119,6 +119,15 @@ def test_swift() -> None:
         assert last and float(last[1]) == pytest.approx(row[-1], abs=1e-6)
 
 
+def test_swift_engine() -> None:
+    """A network of one's own, trained; docs/swift-package.md shows its beginning."""
+    shapes, first, last, right = swift_run("Engine")
+    assert shapes == "[2, 2] [2, 5]"
+    losses = [float(line.split()[-1]) for line in (first, last)]
+    assert losses[1] < 0.1 * losses[0]
+    assert right == "16 of 16 right"
+
+
 def test_swift_in_five_minutes() -> None:
     """The program of docs/start/swift.md."""
     lines = swift_run("Start")

@@ -8,6 +8,8 @@ let package = Package(
     .executableTarget(
       name: "Start", dependencies: [.product(name: "Graft", package: "Graft")]),
     .executableTarget(
+      name: "Engine", dependencies: [.product(name: "Graft", package: "Graft")]),
+    .executableTarget(
       name: "Example", dependencies: [.product(name: "Graft", package: "Graft")]),
   ]
 )
