@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from reference_networks import ResNet, load
 from safetensors.torch import load_file, save_file
+from training_steps import follow
 
 import graft
 
@@ -75,62 +76,13 @@ def test_gradients_are_as_near_to_float64_as_pytorch(shortcut, slope) -> None:
 
 
 def test_fifty_steps_each_from_pytorch_s_state() -> None:
-    options = {"lr": 0.1, "momentum": 0.9, "weight_decay": 5e-4, "nesterov": True}
     network = graft.resnet(8, base_filters=8, input_shape=(3, 16, 16), seed=2)
-    sgd = graft.SGD(
-        network, learning_rate=0.1, momentum=0.9, weight_decay=5e-4, nesterov=True
-    )
-    exact, single = (ResNet(8, base=8) for _ in range(2))
-    load(exact, network)
-    exact = exact.double()
-    exact_sgd = torch.optim.SGD(exact.parameters(), **options)
-    single_sgd = torch.optim.SGD(single.parameters(), **options)
-    far, limit = [], []
-    for step in range(50):
-        images, labels = batch(32, (3, 16, 16), seed=step)
-        # All three start from the float64 network's state, momentum included.
-        state = {name: value.clone() for name, value in exact.state_dict().items()}
-        network.load_state_dict({name: value.numpy() for name, value in state.items()}
-                                if step == 0 else as_float32(state))
-        single.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in state.items()})
-        names = [name for name, _ in exact.named_parameters()]
-        for (name, value), other in zip(exact.named_parameters(), single.parameters()):
-            held = exact_sgd.state[value].get("momentum_buffer")
-            if held is not None:
-                single_sgd.state[other]["momentum_buffer"] = held.float().clone()
-                sgd.momentum_buffers()[name][...] = held.numpy().astype(np.float32)
-
-        _, own = ours(network, images, labels)
-        sgd.step()
-        for module, optimiser, dtype in (
-            (exact, exact_sgd, torch.float64), (single, single_sgd, torch.float32),
-        ):
-            optimiser.zero_grad()
-            loss = F.cross_entropy(
-                module(torch.from_numpy(images).to(dtype)), torch.from_numpy(labels)
-            )
-            loss.backward()
-            optimiser.step()
-        after = network.state_dict()
-        moved = exact.state_dict()
-        theirs = single.state_dict()
-        for name in moved:
-            if moved[name].is_floating_point():
-                far.append(distance(after[name], moved[name]))
-                limit.append(distance(theirs[name].numpy(), moved[name]))
-            else:
-                assert int(after[name]) == int(moved[name])
-        assert names == list(own)
+    far, limit = follow(
+        network, lambda: ResNet(8, base=8), 50, lambda step: batch(32, (3, 16, 16), seed=step),
+        ours, distance)
     for share in (0.25, 0.5, 0.75, 0.9):
         assert np.quantile(far, share) <= 2 * np.quantile(limit, share)
     assert max(far) <= max(2 * max(limit), 1e-3)  # a rectifier's flip: see the test above
-
-
-def as_float32(state):
-    return {
-        name: value.float().numpy() if value.is_floating_point() else value.numpy()
-        for name, value in state.items()
-    }
 
 
 @pytest.mark.parametrize("depth, parameters", [(20, 269_722), (32, 464_154), (110, 1_727_962)])
