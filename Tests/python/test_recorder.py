@@ -352,7 +352,7 @@ def test_bad_arguments(digits):
     for call, message in (
         (lambda: graft.Recorder(every=0), "every is 0"),
         (lambda: graft.Recorder(if_exists="ask"), "if_exists is 'ask'"),
-        (lambda: graft.Recorder().record(3), "models is 'int'"),
+        (lambda: graft.Recorder().record(3), r"models\[0\] is 'int'"),
         (lambda: graft.Recorder().record([]), "models is empty"),
         (lambda: graft.Recorder().record([conv], -1), "epoch is -1"),
         (lambda: graft.Recorder().record([{"b": np.ones(3)}]), "no layer"),

@@ -8,26 +8,41 @@ from typing import Any
 
 from .._errors import InvalidArgumentError
 from .._network import Network
+from .._plan import Plan
 
 
-def states(models: Any) -> list[dict[str, Any]]:
-    """The arrays of one network or of several.
+def listed(models: Any) -> list[Any]:
+    """One network, or several, as a list.
 
     Parameters
     ----------
     models
         `graft.Network`, torch modules (wrapped or compiled as they may be), mappings of name ->
-        array, or whatever has a `state_dict()`; one of them or a list.
+        array, or whatever has a `state_dict()`; one of them, or a list or `ModuleList`.
     """
-    if isinstance(models, Mapping) or hasattr(models, "state_dict"):
-        models = [models]
-    if not isinstance(models, (list, tuple)) and not hasattr(models, "__iter__"):
-        raise InvalidArgumentError(
-            f"models is {type(models).__name__!r}; it must be a network or a list of networks")
-    found = [_state(model, index) for index, model in enumerate(models)]
+    several = hasattr(models, "__iter__") and not isinstance(models, Mapping) and (
+        not hasattr(models, "state_dict") or type(models).__name__ == "ModuleList")
+    found = list(models) if several else [models]
     if not found:
         raise InvalidArgumentError("models is empty")
     return found
+
+
+def states(models: list[Any]) -> list[dict[str, Any]]:
+    """The networks' arrays."""
+    return [_state(model, index) for index, model in enumerate(models)]
+
+
+def plan_of(model: Any) -> Plan | None:
+    """The plan that a network's structure tells, where it is of a kind that tells one."""
+    if isinstance(model, Network):
+        return model.plan()
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(model, torch.nn.Module):
+        from ..torch import plan
+
+        return plan(model, frozen="graft")
+    return None
 
 
 def _state(model: Any, index: int) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from .._plan import Plan
 from .._progress import Progress
 from .._report import Report
 from ._layers import Structure, measure
-from ._networks import states
+from ._networks import listed, plan_of, states
 from ._recording import Epoch, Recording
 from ._session import session
 
@@ -166,7 +166,8 @@ class Recorder(TrainerCallback):
         report
             What the graft did, if there was one.
         plan
-            Says which arrays are layers; needed once, and only where the arrays' order does not.
+            Says which arrays are layers. Read off the network, or by the arrays' order, where it is
+            not given.
         metrics
             As for `log`.
 
@@ -207,11 +208,12 @@ class Recorder(TrainerCallback):
         self, models: Any, epoch: int | None, report: Report | None, plan: Plan | None,
         metrics: Mapping[str, Any], ranks: list[int] | None = None, last: bool = False,
     ) -> None:
+        models = listed(models)
         networks = states(models)
         recording = self._of(len(networks))
         epoch = max(recording.last + 1, 1) if epoch is None else _epoch(epoch)
         if recording.structure is None:
-            recording.structure = Structure.of(networks[0], plan)
+            recording.structure = Structure.of(networks[0], plan or plan_of(models[0]))
         new = list(metrics)
         weights = None
         if epoch % self._every == 0 or last:
@@ -264,7 +266,7 @@ class Recorder(TrainerCallback):
             self._record(trainer.networks, 0, None, None, {}, last=True)
             return
         recording.structure = recording.structure or Structure.of(
-            states(trainer.networks[0])[0])
+            states(trainer.networks)[0], trainer.networks[0].plan())
         for epoch in range(1, done + 1):  # what the trainer remembers, where nobody recorded
             if epoch not in recording:
                 self._take_over(trainer, epoch)
