@@ -60,6 +60,7 @@ from ._version import __version__
 if _TYPE_CHECKING:
     from ._csv_log import CSVLog
     from ._image_folder import ImageFolder
+    from ._page import report
     from ._record import EpochTable, Recorder, Recording, TensorBoard
 
 __all__ = [
@@ -75,7 +76,8 @@ __all__ = [
 
 #: Imported when first asked for: `import graft` stays quick.
 _LATER = {"CSVLog": "_csv_log", "EpochTable": "_record", "ImageFolder": "_image_folder",
-          "Recorder": "_record", "Recording": "_record", "TensorBoard": "_record"}
+          "Recorder": "_record", "Recording": "_record", "TensorBoard": "_record",
+          "report": "_page"}
 __all__ += list(_LATER)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,12 @@ def _recording(run: Any, bins: int) -> Recording:
         return _of_trainer(run, bins)
     if isinstance(run, (str, os.PathLike)):
         return _of_path(Path(os.fsdecode(run)), bins)
+    torch = sys.modules.get("graft.torch")
+    if torch is not None and isinstance(run, torch.Grafter):
+        if run._recorder is None:
+            raise InvalidArgumentError(
+                "this Grafter has no recorder: make it with recorder=graft.Recorder(...)")
+        return run._recorder.recording
     models = listed(run)
     return snapshot(states(models), plan_of(models[0]), bins)
 
