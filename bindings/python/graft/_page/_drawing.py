@@ -26,6 +26,8 @@ COLOURS = ("#2f7ed8", "#e0702a", "#2a9d6f", "#c2508f", "#8f73d9", "#a58a1f", "#3
 DASHES = ((), (6, 2), (2, 2), (8, 2, 2, 2))
 #: Becomes the page's text colour.
 INK = "#0a0b0c"
+#: Pixels of a point on the page.
+_SCALE = 1.6
 _STYLE = {
     "svg.fonttype": "none", "svg.hashsalt": "graft", "text.parse_math": False, "font.size": 9.0,
     "font.family": "sans-serif", "text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": INK,
@@ -112,7 +114,7 @@ def _inline(text: str, name: str, title: str) -> str:
     width = re.search(r'width="([\d.]+)pt"', text)
     across = float(width[1]) if width else 500.0
     text = re.sub(r"<svg[^>]*viewBox=\"([^\"]*)\"[^>]*>",
-                  f'<svg viewBox="\\1" style="width:{across * 4 / 3:.0f}px" role="img" '
+                  f'<svg viewBox="\\1" style="width:{across * _SCALE:.0f}px" role="img" '
                   f'aria-label="{html.escape(title)}" xmlns:xlink="http://www.w3.org/1999/xlink">',
                   text, count=1, flags=re.S)
     text = re.sub(r'\bid="', f'id="{name}-', text)

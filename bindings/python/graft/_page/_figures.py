@@ -58,11 +58,15 @@ class Figures:
         return [key(one.name, *self._style(one)) for one in networks]
 
     def _line(self, axes: Any, one: Subject, x: Any, y: Any, **more: Any) -> None:
+        """A line on top of one that is the same, as a graft of two makes it, is dashed."""
         colour, dashes = self._style(one)
         mark = {"marker": "o", "markersize": 4} if len(x) == 1 else {}
+        hidden = any(
+            np.array_equal(line.get_xdata(), x) and np.allclose(
+                line.get_ydata(), y, rtol=0.01, equal_nan=True) for line in axes.lines)
         [line] = axes.plot(x, y, color=colour, **{**mark, **more})
-        if dashes and "linestyle" not in more:
-            line.set_dashes(dashes)
+        if "linestyle" not in more and (dashes or hidden):
+            line.set_dashes((4, 4) if hidden else dashes)
 
     # ---- curves ----------------------------------------------------------------------------------
 
@@ -84,11 +88,11 @@ class Figures:
             axes = canvas.subplots()
             for one in self._all:
                 epochs, values = one.metric(train)
-                self._line(axes, one, epochs, values * factor, linewidth=0.8, alpha=0.55,
+                self._line(axes, one, epochs, values * factor, linewidth=1.1, alpha=0.8,
                            linestyle=":")
                 epochs, values = one.metric(test)
                 self._line(axes, one, epochs, values * factor)
-            keys = [*self._keys(self._all), key("training", INK, linestyle=":", linewidth=0.8)]
+            keys = [*self._keys(self._all), key("training", INK, linestyle=":", linewidth=1.1)]
             if grafted:
                 axes.plot(grafted, np.zeros(len(grafted)), "|", color=INK, alpha=0.6, markersize=7,
                           clip_on=False, transform=axes.get_xaxis_transform())
@@ -109,7 +113,7 @@ class Figures:
             found = canvas.subplots(-(-len(metrics) // 3), 3, squeeze=False).ravel()
             for axes, metric in zip(found, metrics):
                 for one in self._all:
-                    self._line(axes, one, *one.metric(metric), linewidth=1.2)
+                    self._line(axes, one, *one.metric(metric))
                 axes.set_title(label(metric), loc="left")
                 whole_epochs(axes)
                 grid(axes)
@@ -131,7 +135,7 @@ class Figures:
             names = [layer_label(layer.name) for layer in networks[0].structure.layers]
             yield self._draw(
                 _numbered("alpha", number), "Alpha: how much each layer kept of its own",
-                "1: all its own; 0: all its neighbour's; at ½ (pale) both halves. Blue layers held "
+                "1: all its own; 0: all its neighbour's; at ½ (pale) both alike. Purple layers held "
                 "more information than their neighbour's, orange ones less. Of two networks each "
                 "layer's shares add up to one.",
                 heat_size(len(panels), len(names)),
@@ -224,7 +228,7 @@ class Figures:
                 for index, (one, both) in enumerate(found):
                     values = 100 * getattr(both, kind)[:, column]
                     if over_time:
-                        self._line(axes, one, one.epochs, values, linewidth=1.3)
+                        self._line(axes, one, one.epochs, values)
                     else:
                         axes.bar(index, values[-1], 0.7, color=self._style(one)[0])
                 if line == 0:

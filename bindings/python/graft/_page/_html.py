@@ -325,7 +325,7 @@ def _compared(value: float, base: float, is_base: bool) -> str:
     if is_base or not base or math.isnan(base):
         return text
     ratio = value / base
-    factor = f"{ratio:.2f}" if ratio < 100 else f"{ratio:.0f}"
+    factor = f"{ratio:.2f}" if ratio < 10 else f"{ratio:.3g}"
     return Markup(f'{text} <span class="change">×{factor}</span>')
 
 

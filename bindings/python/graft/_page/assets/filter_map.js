@@ -108,6 +108,7 @@
       const context = this.canvas.getContext("2d");
       context.setTransform(this.ratio, 0, 0, this.ratio, 0, 0);
       context.clearRect(0, 0, this.canvas.width, this.canvas.height);
+      const edge = getComputedStyle(root).getPropertyValue("--dead-edge").trim();
       let invalid = 0;
       for (const row of this.rows) {
         const cell = this.inner / row.each;
@@ -118,10 +119,16 @@
           const x = this.left + (j % row.each) * cell;
           const right = this.left + (j % row.each + 1) * cell - space;
           const y = row.y + Math.floor(j / row.each) * this.line;
-          context.fillStyle = step < first ? "#000" : palette[step];
           // Whole pixels: no seams between neighbours.
           const from = Math.round(x * this.ratio) / this.ratio;
-          context.fillRect(from, y, Math.round(right * this.ratio) / this.ratio - from, this.line);
+          const wide = Math.round(right * this.ratio) / this.ratio - from;
+          context.fillStyle = step < first ? "#000" : palette[step];
+          context.fillRect(from, y, wide, this.line);
+          if (step < first && edge && wide > 3 && this.line > 4) {  // black on a dark page
+            context.strokeStyle = edge;
+            context.lineWidth = 1;
+            context.strokeRect(from + 0.5, y + 0.5, wide - 1, this.line - 1);
+          }
         }
       }
       if (this.left) this.label(context, ink);
