@@ -411,6 +411,62 @@ def test_checkpoints_modules_and_a_trainer(tmp_path):
     assert found["trainer"]["grafts"] == found["checkpoint"]["grafts"]
 
 
+# ---- the command line ----------------------------------------------------------------------------
+
+
+def command(folder: Path, *arguments: str, status: int = 0) -> str:
+    result = subprocess.run([sys.executable, "-m", "graft", "report", *arguments], cwd=folder,
+                            capture_output=True, text=True)
+    assert result.returncode == status, result.stdout + result.stderr
+    return result.stderr if status else result.stdout
+
+
+def test_the_command_line(runs, tmp_path):
+    for name, run in runs.items():
+        run.recorder.save(tmp_path / f"{name}.npz")
+    printed = command(
+        tmp_path, "baseline.npz", "grafted.npz", "--html", "page.html", "--reference", "baseline",
+        "--title", "Ours", "--tables", "tables", "--csv", "rows.csv", "--png", "map.png")
+    assert printed.endswith("page.html\n")
+    assert "<h1>Ours</h1>" in (tmp_path / "page.html").read_text()
+    numbers = json.loads((tmp_path / "tables" / "numbers.json").read_text())
+    for row, (_, run, k) in zip(numbers["cultivation"], each(runs)):
+        invalid = runs["baseline"].norms(0) < 0.1
+        assert row["invalid"] == pytest.approx(run.norms(k)[invalid].mean(), rel=1e-6)
+    rows = list(csv.DictReader((tmp_path / "rows.csv").read_text().splitlines()))
+    assert len(rows) == 6
+    for network, row in zip((one for one in each(runs) for _ in SHAPES), rows):
+        _, run, k = network
+        norms = np.abs(run.states[-1][k][row["layer"]].astype(np.float64)).sum((1, 2, 3))
+        assert int(row["invalid"]) == (norms < 0.1).sum()
+        assert float(row["norm_mean"]) == pytest.approx(norms.mean(), rel=1e-6)
+    assert (tmp_path / "map.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_transposed_convolutions_of_files(tmp_path):
+    for seed in range(2):
+        torch.manual_seed(seed)
+        torch.save({"up.weight": torch.randn(5, 3, 2, 2)}, tmp_path / f"{seed}.pt")
+    command(tmp_path, "0.pt", "1.pt", "--html", "page.html", "--tables", ".", "--transposed", "up*")
+    rows = json.loads((tmp_path / "numbers.json").read_text())["norms"]
+    expected = [norm for seed in range(2) for norm in torch.load(
+        tmp_path / f"{seed}.pt")["up.weight"].abs().sum((0, 2, 3)).tolist()]
+    assert [row["norm"] for row in rows] == pytest.approx(expected, rel=1e-5)
+
+
+def test_commands_that_are_refused(tmp_path):
+    torch.save(network(1).state_dict(), tmp_path / "one.pt")
+    assert "--html" in command(tmp_path, "one.pt", "--tables", "x", status=1)
+    assert "reference is 'two'; allowed are 'one'" in command(
+        tmp_path, "one.pt", "--html", "page.html", "--reference", "two", status=1)
+    (tmp_path / "broken.npz").write_bytes(b"PK nothing")
+    assert "no recording" in command(tmp_path, "broken.npz", status=1)
+    assert "manifest.json" in command(tmp_path, ".", status=1)
+
+
+# ---- what is refused -----------------------------------------------------------------------------
+
+
 @pytest.mark.parametrize("given, options, message", [
     ([], {}, "runs is empty"), (graft.Recorder(), {}, "nothing has been recorded"),
     ({"a": {"w": np.ones((2, 2, 3, 3), np.float32)}}, {"reference": "b"}, "reference is 'b'"),

@@ -1,4 +1,5 @@
-"""`python -m graft report`: how much information each layer holds, and its invalid filters."""
+"""`python -m graft report`: how much information each layer holds, its invalid filters, and a page
+that shows what a run did to them."""
 
 from __future__ import annotations
 
@@ -47,9 +48,11 @@ def add_to(commands: Any) -> None:
         "report", help="entropy, l1 norms and invalid filters of each layer",
         description="Measures every array of two or more dimensions: its entropy in nats, the l1 "
         "norms of its filters, how many filters are invalid, and which share of them lies under 1, "
-        "0.1, 0.01 and 0.001.")
+        "0.1, 0.01 and 0.001; of a recorded run, at its last epoch. --html compares all that is "
+        "given on one page.")
     command.add_argument("files", nargs="+", type=Path, metavar="MODEL",
-                         help=".safetensors, or .pt of plain tensors")
+                         help=".safetensors, or .pt of plain tensors; a recording (.npz) of "
+                         "graft.Recorder, or a folder that graft.Trainer saved")
     command.add_argument("--threshold", type=float, default=0.1,
                          help="a filter whose l1 norm is under this is invalid (default 0.1)")
     command.add_argument("--bins", type=int, default=10, help="bins of the entropy (default 10)")
@@ -60,37 +63,86 @@ def add_to(commands: Any) -> None:
     command.add_argument("--json", type=Path, metavar="FILE", help="write the rows as JSON")
     command.add_argument("--png", type=Path, metavar="FILE",
                          help="draw the filters' norms, invalid ones black (needs matplotlib)")
+    page = command.add_argument_group("page", "what graft.report writes (needs matplotlib)")
+    page.add_argument("--html", type=Path, metavar="FILE",
+                      help="write a page that opens in any browser, without a network")
+    page.add_argument("--title", help="the page's title")
+    page.add_argument("--reference", metavar="NAME",
+                      help="the run (a file's name without its ending) that fixes which filters are "
+                      "valid in the cultivation table: the baseline (default: the first)")
+    page.add_argument("--figures", type=Path, metavar="FOLDER", help="write its figures as PNG")
+    page.add_argument("--tables", type=Path, metavar="FOLDER",
+                      help="write its numbers as CSV files, and all as numbers.json")
     command.set_defaults(run=run)
 
 
 def run(given: argparse.Namespace) -> int:
     if not given.threshold >= 0:
         raise InvalidArgumentError(f"--threshold is {given.threshold}; it must be >= 0")
+    if given.html is None:
+        for option in ("title", "reference", "figures", "tables"):
+            if getattr(given, option) is not None:
+                raise InvalidArgumentError(f"--{option} is of the page: it needs --html FILE")
     rows: list[Row] = []
     norms: list[tuple[str, np.ndarray]] = []
     for path in given.files:
-        found = []
-        for name, array in read(path).tensors.items():
-            weights = _floats(array)
-            if weights is None:
-                continue
-            axis = int(any(fnmatchcase(name, pattern) for pattern in given.transposed))
-            try:
-                row, norm = _measure(str(path), name, weights, axis, given.threshold, given.bins)
-            except GraftError as error:
-                raise type(error)(f"{path}: {name}: {error}") from error
-            found.append(row)
-            norms.append((f"{path.name}: {name}" if len(given.files) > 1 else name, norm))
-        if not found:
-            raise UnsupportedError(f"{path} has no array of two or more dimensions to measure")
-        print(_text(path, found))
-        rows += found
+        measure = _recorded if path.suffix == ".npz" or path.is_dir() else _of_file
+        for name, found in measure(path, given).items():
+            print(_text(name, [row for row, _ in found]))
+            rows += [row for row, _ in found]
+            inside = f"{Path(name).name}: " if len(given.files) > 1 or name != str(path) else ""
+            norms += [(f"{inside}{row.layer}", norm) for row, norm in found]
     targets = [(path, make) for path, make in (
         (given.csv, lambda file: file.write(_csv(rows))),
         (given.json, lambda file: file.write(_json(rows, given))),
         (given.png, lambda file: _picture(file, norms, given.threshold))) if path is not None]
     write_all(targets)
+    if given.html is not None:
+        from .._page import report
+
+        print(report(
+            given.files, given.html, title=given.title, reference=given.reference,
+            threshold=given.threshold, bins=given.bins, figures=given.figures,
+            tables=given.tables, transposed=given.transposed))
     return 0
+
+
+def _of_file(
+    path: Path, given: argparse.Namespace
+) -> dict[str, list[tuple[Row, np.ndarray]]]:
+    """A file's layers, and their filters' norms."""
+    found = []
+    for name, array in read(path).tensors.items():
+        weights = _floats(array)
+        if weights is None:
+            continue
+        axis = int(any(fnmatchcase(name, pattern) for pattern in given.transposed))
+        try:
+            found.append(_measure(str(path), name, weights, axis, given.threshold, given.bins))
+        except GraftError as error:
+            raise type(error)(f"{path}: {name}: {error}") from error
+    if not found:
+        raise UnsupportedError(f"{path} has no array of two or more dimensions to measure")
+    return {str(path): found}
+
+
+def _recorded(
+    path: Path, given: argparse.Namespace
+) -> dict[str, list[tuple[Row, np.ndarray]]]:
+    """A run's layers at its last epoch, network by network."""
+    from .._page import prepare
+
+    networks, _, _ = prepare({str(path): path}, None, given.threshold, given.bins)
+    several, tables = len(networks) > 1, {}
+    for one in networks:
+        name = f"{path}: {one.name}" if several else str(path)
+        offsets = one.structure.offsets
+        tables[name] = [
+            (_row(name, layer.name, entropy, norms, given.threshold), norms)
+            for layer, entropy, norms in zip(
+                one.structure.layers, one.entropy[-1],
+                np.split(one.norms[-1].astype(np.float64), offsets[1:-1]))]
+    return tables
 
 
 def _floats(array: Any) -> Any:
@@ -111,15 +163,18 @@ def _floats(array: Any) -> Any:
 def _measure(
     file: str, name: str, weights: Any, axis: int, threshold: float, bins: int
 ) -> tuple[Row, np.ndarray]:
-    entropy = _method.entropy(weights, bins)
     norms = _method.filter_norms(weights, filter_axis=axis)
+    return _row(file, name, _method.entropy(weights, bins), norms, threshold), norms
+
+
+def _row(file: str, name: str, entropy: float, norms: np.ndarray, threshold: float) -> Row:
     under = [float(np.mean(norms < level)) for level in LEVELS]
     return Row(
-        file, name, len(norms), entropy, float(norms.min()), float(norms.mean()),
-        float(norms.max()), int(np.sum(norms < threshold)), *under), norms
+        file, name, len(norms), float(entropy), float(norms.min()), float(norms.mean()),
+        float(norms.max()), int(np.sum(norms < threshold)), *under)
 
 
-def _text(path: Path, rows: Sequence[Row]) -> str:
+def _text(name: str, rows: Sequence[Row]) -> str:
     head = ("layer", "filters", "entropy", "l1 min", "mean", "max", "invalid", "<1", "<0.1",
             "<0.01", "<0.001")
     lines = [
@@ -137,7 +192,7 @@ def _text(path: Path, rows: Sequence[Row]) -> str:
         f"{max(row.norm_max for row in rows):.4g}", str(sum(row.invalid for row in rows)),
         *(f"{over_all(name):.1%}" for name in (
             "under_1", "under_0_1", "under_0_01", "under_0_001"))))
-    return f"{printable(str(path))}\n{table(head, lines)}\n"
+    return f"{printable(name)}\n{table(head, lines)}\n"
 
 
 def _shares(row: Row) -> tuple[str, ...]:

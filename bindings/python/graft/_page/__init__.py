@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -27,7 +27,7 @@ def report(
     runs: Any, path: str | os.PathLike[str] = "report.html", *, title: str | None = None,
     reference: str | None = None, threshold: float = 0.1, bins: int = 10,
     figures: str | os.PathLike[str] | None = None,
-    tables: str | os.PathLike[str] | None = None,
+    tables: str | os.PathLike[str] | None = None, transposed: Sequence[str] = (),
 ) -> Path:
     """Write a page that shows what grafting did. Needs matplotlib.
 
@@ -53,6 +53,9 @@ def report(
         A folder for the figures as PNG files; made if it is not there.
     tables
         A folder for the numbers: a CSV file each, and all of them in numbers.json.
+    transposed
+        In files of weights, and mappings: arrays whose filters lie along dimension 1, as in a
+        transposed convolution; wildcards as in a shell.
 
     Returns
     -------
@@ -72,7 +75,7 @@ def report(
     """
     _drawing.require()
     target = Path(os.fsdecode(path))
-    networks, base, threshold = prepare(runs, reference, threshold, bins)
+    networks, base, threshold = prepare(runs, reference, threshold, bins, transposed)
     if title is None:
         names = list(dict.fromkeys(one.run for one in networks))
         title = "Grafting report" if len(names) == 1 else f"Grafting report: {', '.join(names)}"
@@ -91,13 +94,13 @@ def report(
 
 
 def prepare(
-    runs: Any, reference: str | None, threshold: float, bins: int
+    runs: Any, reference: str | None, threshold: float, bins: int, transposed: Sequence[str] = ()
 ) -> tuple[list[Subject], Subject, float]:
     """The networks of the runs, the reference among them, and the threshold, checked."""
     threshold = _checks.number(threshold, "threshold")
     if not 0 <= threshold < math.inf:
         raise InvalidArgumentError(f"threshold is {threshold}; it must be 0 or more")
-    networks = subjects(recordings(runs, bins))
+    networks = subjects(recordings(runs, bins, transposed))
     return networks, find_reference(networks, reference), threshold
 
 

@@ -145,7 +145,8 @@ class Page:
             "Mean l1 norm over two sets of filters: those that are valid, and those that are "
             f"invalid, in {printable(base.network)} (the reference) at its last epoch. The same "
             "two sets are looked at in every network. Where grafting worked the invalid set "
-            "grows; where distillation made up for what grafting took, the valid set does too."
+            "grows; where distillation made up for what grafting took, the valid set does too. Other "
+            "filters may have died instead: see how many are invalid above."
         ) + _table(head, shown, marked) + empty
 
     def filter_map(self) -> str:

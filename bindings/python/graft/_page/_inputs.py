@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -29,16 +31,18 @@ _REPORTED = ("source", "alpha", "entropy_before", "entropy_after", None, "invali
              "invalid_after", "norm_before", "norm_after")
 
 
-def recordings(runs: Any, bins: int = 10) -> dict[str, Recording]:
+def recordings(
+    runs: Any, bins: int = 10, transposed: Sequence[str] = ()
+) -> dict[str, Recording]:
     """What was given, as recordings under the names that the page calls them by."""
     if isinstance(runs, Mapping) and not _is_state(runs):
-        found = {str(name): _recording(run, bins) for name, run in runs.items()}
+        found = {str(name): _recording(run, bins, transposed) for name, run in runs.items()}
     elif isinstance(runs, (list, tuple)):
         found = {}
         for index, run in enumerate(runs):
-            _add(found, _name(run, f"run {index + 1}"), _recording(run, bins))
+            _add(found, _name(run, f"run {index + 1}"), _recording(run, bins, transposed))
     else:
-        found = {_name(runs, "run"): _recording(runs, bins)}
+        found = {_name(runs, "run"): _recording(runs, bins, transposed)}
     if not found:
         raise InvalidArgumentError("runs is empty: there is nothing to report")
     for name, recording in found.items():
@@ -68,7 +72,7 @@ def _name(run: Any, otherwise: str) -> str:
     return otherwise
 
 
-def _recording(run: Any, bins: int) -> Recording:
+def _recording(run: Any, bins: int, transposed: Sequence[str]) -> Recording:
     if isinstance(run, Recording):
         return run
     if isinstance(run, Recorder):
@@ -76,7 +80,7 @@ def _recording(run: Any, bins: int) -> Recording:
     if isinstance(run, Trainer):
         return _of_trainer(run, bins)
     if isinstance(run, (str, os.PathLike)):
-        return _of_path(Path(os.fsdecode(run)), bins)
+        return _of_path(Path(os.fsdecode(run)), bins, transposed)
     torch = sys.modules.get("graft.torch")
     if torch is not None and isinstance(run, torch.Grafter):
         if run._recorder is None:
@@ -84,16 +88,20 @@ def _recording(run: Any, bins: int) -> Recording:
                 "this Grafter has no recorder: make it with recorder=graft.Recorder(...)")
         return run._recorder.recording
     models = listed(run)
-    return snapshot(states(models), plan_of(models[0]), bins)
+    return snapshot(states(models), plan_of(models[0]), bins, transposed)
 
 
 def snapshot(
     networks: list[dict[str, Any]], plan: Plan | None = None, bins: int = 10,
-    names: list[str] | None = None,
+    transposed: Sequence[str] = (),
 ) -> Recording:
     """Weights as they are: a recording of one moment."""
-    recording = Recording(names or [f"network {k}" for k in range(len(networks))])
-    recording.structure = Structure.of(networks[0], plan)
+    recording = Recording([f"network {k}" for k in range(len(networks))])
+    structure = Structure.of(networks[0], plan)
+    recording.structure = replace(structure, layers=tuple(
+        replace(layer, filter_axis=1)
+        if plan is None and any(fnmatchcase(layer.name, one) for one in transposed) else layer
+        for layer in structure.layers))
     recording.row(0).weights = measure(networks, recording.structure, bins)
     return recording
 
@@ -111,13 +119,13 @@ def _of_trainer(trainer: Trainer, bins: int) -> Recording:
 # ---- files ---------------------------------------------------------------------------------------
 
 
-def _of_path(path: Path, bins: int) -> Recording:
+def _of_path(path: Path, bins: int, transposed: Sequence[str]) -> Recording:
     if path.is_dir():
         return _of_checkpoint(path, bins)
     if path.suffix == ".npz":
         return Recording.load(path)
     try:
-        return snapshot([arrays_of(path)], None, bins)
+        return snapshot([arrays_of(path)], None, bins, transposed)
     except (InvalidArgumentError, UnsupportedError) as error:
         raise type(error)(f"{path}: {error}") from error
 
