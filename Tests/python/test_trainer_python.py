@@ -281,7 +281,15 @@ def interrupt(after: float) -> threading.Thread:
     return thread
 
 
-def test_ctrl_c_stops_at_a_batch_and_nothing_is_lost(digits):
+@pytest.fixture
+def interruptible():
+    """Python's own handler, also where this process was started with the signal ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_ctrl_c_stops_at_a_batch_and_nothing_is_lost(digits, interruptible):
     options = dict(epochs=400, grafting=graft.Grafting())
     before = signal.getsignal(signal.SIGINT)
     trainer = make(digits, **options)
@@ -307,7 +315,7 @@ def test_ctrl_c_stops_at_a_batch_and_nothing_is_lost(digits):
     assert_same_bits(weights(whole), weights(trainer))
 
 
-def test_ctrl_c_within_a_callback(digits):
+def test_ctrl_c_within_a_callback(digits, interruptible):
     def callback(progress):
         if progress.epoch == 2:
             os.kill(os.getpid(), signal.SIGINT)
@@ -343,7 +351,7 @@ def test_a_run_in_another_thread(digits):
     assert_same_bits(weights(whole), weights(trainer))
 
 
-def test_ctrl_c_from_a_terminal_ends_a_program(tmp_path):
+def test_ctrl_c_from_a_terminal_ends_a_program(tmp_path, interruptible):
     program = """
 import numpy as np, graft
 images = np.random.default_rng(0).random((256, 1, 8, 8), np.float32)
