@@ -6,6 +6,9 @@
 
 /* An image's output gradient is copied as a whole where it takes no more floats than this. */
 #define WHOLE_LIMIT 65536
+/* Images are taken together up to so many, and to so many pixels. */
+#define TOGETHER 16
+#define TOGETHER_PIXELS 64
 
 static void backward_layout(const gk_convolution *s, gk_backward_job *job) {
   gk_halo(s->height, s->out_height, s->kernel_height, s->stride_height, s->padding_height,
@@ -13,17 +16,22 @@ static void backward_layout(const gk_convolution *s, gk_backward_job *job) {
   gk_halo(s->width, s->out_width, s->kernel_width, s->stride_width, s->padding_width,
           s->dilation_width, 1, &job->halo_left, &job->halo_right);
   int64_t row = (job->halo_left + s->out_width + job->halo_right) * (s->filters / s->groups);
-  job->whole = row * (job->halo_top + s->out_height + job->halo_bottom) <= WHOLE_LIMIT;
+  int64_t rows = job->halo_top + s->out_height + job->halo_bottom;
+  job->whole = row * rows <= WHOLE_LIMIT;
+  if (!job->whole) rows = gk_band(s) + (s->kernel_height - 1) * s->dilation_height;
+  job->rows_size = row * rows;
+  /* Small images of many filters share a pass over the weights' gradient, which is the larger. */
+  int alone = !job->whole || s->groups > 1 || gk_is_winograd(s) || gk_band(s) < s->out_height;
+  job->together =
+      alone ? 1 : gk_max(1, gk_min(TOGETHER, TOGETHER_PIXELS / (s->out_height * s->out_width)));
 }
 
 size_t gk_convolution_scratch_size(const gk_convolution *s) {
   gk_backward_job job;
   backward_layout(s, &job);
-  int64_t row = (job.halo_left + s->out_width + job.halo_right) * (s->filters / s->groups);
-  int64_t span = gk_band(s) + (s->kernel_height - 1) * s->dilation_height;
-  int64_t rows = job.whole ? job.halo_top + s->out_height + job.halo_bottom : span;
   int64_t x = gk_in_rows(s, gk_band(s)) * gk_in_width(s) * (s->channels / s->groups);
-  return (size_t)(gk_ceil_div(gk_winograd_scratch(s) + row * rows + x + 2 * GK_SLACK, 16) * 16);
+  int64_t copies = job.together * (job.rows_size + x);
+  return (size_t)(gk_ceil_div(gk_winograd_scratch(s) + copies + 2 * GK_SLACK, 16) * 16);
 }
 
 /* Each chunk's weight gradients and, behind them, its bias gradients. */

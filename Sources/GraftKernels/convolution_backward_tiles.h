@@ -36,12 +36,12 @@ static void weights_row(const float *x, int64_t x_row, const float *d, int64_t d
 }
 #endif
 
-/* Adds a band's share of the weights' gradient of one group. x: copied rows; d: the gradient. */
-static void weight_band(const gk_convolution *s, const gk_runs *runs, const float *x,
-                        const float *d, int64_t d_row, int64_t rows, float *partial) {
+/* Adds a band's share of the weights' gradient of one group. x: copied rows; d: the gradient, both
+ * of the images that p tells. */
+static void weight_band(const gk_convolution *s, const gk_runs *runs, const weight_pixels *p,
+                        const float *x, const float *d, float *partial) {
   int64_t channels = s->channels / s->groups, filters = s->filters / s->groups;
-  int64_t x_row = gk_in_width(s) * channels * s->stride_height, x_step = channels * s->stride_width;
-  int64_t padded = gk_padded(filters), length = runs->length, columns = s->out_width;
+  int64_t padded = gk_padded(filters), length = runs->length;
   for (int64_t lane = 0; lane < padded; lane += GK_PANEL) {
     int64_t width = gk_panel_width(lane, padded), block = gk_min(width, SUBPANEL);
     float *panel = partial + lane * runs->count * length;
@@ -51,17 +51,16 @@ static void weight_band(const gk_convolution *s, const gk_runs *runs, const floa
         const float *xs = x + runs->offset[run];
         float *to = panel + run * length * width + sub;
         int64_t j = 0;
-#define WEIGHTS(V, J)                                                                           \
-  for (; j + J <= length; j += J)                                                               \
-    weights_##V##_##J(xs + j, x_row, x_step, ds, d_row, filters, rows, columns, to + j * width, \
-                      width);
+#define WEIGHTS(V, J) \
+  for (; j + J <= length; j += J) weights_##V##_##J(p, xs + j, ds, to + j * width, width);
 #if LANES == 16
         if (block == 32) {
           WEIGHTS(2, 12) WEIGHTS(2, 4) WEIGHTS(2, 1)
-        } else if (length == 3 * channels && x_step == channels && channels % 8 == 0) {
-          for (int64_t c = 0; c < channels; c += 8)
-            weights_row(xs + c, x_row, ds, d_row, filters, channels, rows, columns, to + c * width,
-                        width);
+        } else if (length == 3 * channels && p->x_step == channels && channels % 8 == 0) {
+          for (int64_t i = 0; i < p->images; ++i)
+            for (int64_t c = 0; c < channels; c += 8)
+              weights_row(xs + i * p->x_image + c, p->x_row, ds + i * p->d_image, p->d_row, filters,
+                          channels, p->rows, p->columns, to + c * width, width);
         } else {
           WEIGHTS(1, 24) WEIGHTS(1, 8) WEIGHTS(1, 1)
         }
@@ -161,17 +160,21 @@ static void convolution_backward_tile(void *context, int64_t chunk, int worker) 
   winograd_block waiting = {scratch,
                             scratch + GK_POSITIONS * gk_winograd_position(block, s->channels), 0};
   float *squares = waiting.d + GK_POSITIONS * gk_winograd_position(block, s->filters);
-  float *rows = scratch + gk_winograd_scratch(s),
-        *x = scratch + job->scratch_stride -
-             (gk_in_rows(s, band) * gk_in_width(s) * (s->channels / s->groups) + GK_SLACK);
+  int64_t x_size = gk_in_rows(s, band) * gk_in_width(s) * (s->channels / s->groups);
+  float *rows = scratch + gk_winograd_scratch(s);
+  float *x = scratch + job->scratch_stride - (job->together * x_size + GK_SLACK);
   memset(partial, 0, (size_t)job->partial_stride * sizeof(float));
-  int64_t end = gk_min(s->n, (chunk + 1) * job->chunk_images);
-  for (int64_t image = chunk * job->chunk_images; image < end; ++image) {
+  int64_t end = gk_min(s->n, (chunk + 1) * job->chunk_images), images;
+  for (int64_t image = chunk * job->chunk_images; image < end; image += images) {
+    images = gk_min(job->together, end - image);
     for (int64_t g = 0; g < s->groups; ++g) {
-      if (job->whole)
-        copy_gradient(rows, job, image, g, -job->halo_top,
-                      job->halo_top + s->out_height + job->halo_bottom);
-      if (job->input_gradient != NULL) input_gradient(job, image, g, rows, squares);
+      for (int64_t i = 0; i < images; ++i) {
+        float *its = rows + i * job->rows_size;
+        if (job->whole)
+          copy_gradient(its, job, image + i, g, -job->halo_top,
+                        job->halo_top + s->out_height + job->halo_bottom);
+        if (job->input_gradient != NULL) input_gradient(job, image + i, g, its, squares);
+      }
       for (int64_t y = 0; y < s->out_height; y += band) {
         int64_t many = gk_min(band, s->out_height - y);
         const float *d = rows + job->halo_left * filters;
@@ -180,18 +183,24 @@ static void convolution_backward_tile(void *context, int64_t chunk, int worker) 
         } else {
           copy_gradient(rows, job, image, g, y, many);
         }
-        copy_rows(x, s, &job->in, image, g, y * s->stride_height - s->padding_height,
-                  gk_in_rows(s, many));
-        if (winograd)
+        for (int64_t i = 0; i < images; ++i)
+          copy_rows(x + i * x_size, s, &job->in, image + i, g,
+                    y * s->stride_height - s->padding_height, gk_in_rows(s, many));
+        if (winograd) {
           winograd_band(s, x, d, row, many, &waiting, partial);
-        else
-          weight_band(s, job->runs, x, d, row, many, partial + g * weights);
-        if (job->want_bias) {
-          float *bias = partial + job->weight_size + g * filters;
+        } else {
+          int64_t channels = s->channels / s->groups, x_step = channels * s->stride_width;
+          int64_t x_row = gk_in_width(s) * channels * s->stride_height;
+          weight_pixels pixels = {images, x_size,       job->rows_size, many,   x_row,
+                                  row,    s->out_width, x_step,         filters};
+          weight_band(s, job->runs, &pixels, x, d, partial + g * weights);
+        }
+        float *bias = partial + job->weight_size + g * filters;
+        for (int64_t i = 0; i < images && job->want_bias; ++i)
           for (int64_t r = 0; r < many; ++r)
             for (int64_t c = 0; c < s->out_width; ++c)
-              for (int64_t f = 0; f < filters; ++f) bias[f] += d[r * row + c * filters + f];
-        }
+              for (int64_t f = 0; f < filters; ++f)
+                bias[f] += d[i * job->rows_size + r * row + c * filters + f];
       }
     }
   }

@@ -144,14 +144,14 @@ static inline void gk_halo(int64_t in, int64_t out, int64_t kernel, int64_t stri
   }
 }
 
-/* Images in a chunk of the backward pass, and the number of chunks: 32, fewer but at least 8 where
+/* Images in a chunk of the backward pass, and the number of chunks: 32, fewer but at least 4 where
  * their weight gradients would take more than 8 MiB together. Depends on shapes alone. */
 static inline int64_t gk_weight_panels(const gk_convolution *s) {
   return s->groups * gk_padded(s->filters / s->groups) * (s->channels / s->groups) *
          gk_kernel_size(s);
 }
 static inline int64_t gk_chunk_images(const gk_convolution *s) {
-  int64_t most = gk_max(8, gk_min(32, (2 << 20) / gk_max(1, gk_weight_panels(s))));
+  int64_t most = gk_max(4, gk_min(32, (2 << 20) / gk_max(1, gk_weight_panels(s))));
   return gk_ceil_div(s->n, most);
 }
 static inline int64_t gk_chunks(const gk_convolution *s) {

@@ -36,6 +36,9 @@ typedef struct gk_backward_job {
   int64_t scratch_stride, partial_stride, weight_size, chunk_images;
   int64_t halo_top, halo_bottom, halo_left, halo_right;
   int whole; /* an image's output gradient fits in scratch memory as a whole */
+  /* Images whose weight gradients are added up before they are written, and the floats of each
+   * one's rows in scratch memory. */
+  int64_t together, rows_size;
   const gk_runs *runs;
 } gk_backward_job;
 

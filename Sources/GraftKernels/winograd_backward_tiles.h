@@ -35,6 +35,7 @@ typedef struct winograd_block {
 /* Adds the waiting squares' products to `sums`, [position][panel][channel][lane]. */
 static void winograd_flush(const gk_convolution *s, winograd_block *waiting, float *sums) {
   int64_t channels = s->channels, filters = s->filters, block = gk_winograd_block(s);
+  weight_pixels pixels = {1, 0, 0, 1, 0, 0, waiting->squares, channels, filters};
   for (int64_t p = 0; p < GK_POSITIONS && waiting->squares > 0; ++p) {
     const float *x = waiting->x + p * gk_winograd_position(block, channels),
                 *d = waiting->d + p * gk_winograd_position(block, filters);
@@ -43,10 +44,9 @@ static void winograd_flush(const gk_convolution *s, winograd_block *waiting, flo
       for (int64_t sub = 0; sub < width; sub += part) {
         float *to = sums + (p * filters + lane) * channels + sub;
         int64_t j = 0;
-#define WEIGHTS(V, J)                                                                      \
-  for (; j + J <= channels; j += J)                                                        \
-    weights_##V##_##J(x + j, 0, channels, d + lane + sub, 0, filters, 1, waiting->squares, \
-                      to + j * width, width);
+#define WEIGHTS(V, J)               \
+  for (; j + J <= channels; j += J) \
+    weights_##V##_##J(&pixels, x + j, d + lane + sub, to + j * width, width);
 #if LANES == 16
         if (part == 32) {
           WEIGHTS(2, 8)
