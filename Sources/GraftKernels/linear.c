@@ -14,6 +14,15 @@
  * and get wrong products. One at a time, then. */
 static pthread_mutex_t blas_lock = PTHREAD_MUTEX_INITIALIZER;
 
+/* A child that is forked while another thread multiplies would find the lock taken for good, and
+ * OpenBLAS's work buffer marked as in use: the fork waits for the product at hand. */
+static void lock_blas(void) { pthread_mutex_lock(&blas_lock); }
+static void unlock_blas(void) { pthread_mutex_unlock(&blas_lock); }
+
+__attribute__((constructor)) static void prepare_for_forks(void) {
+  pthread_atfork(lock_blas, unlock_blas, unlock_blas);
+}
+
 typedef struct linear_job {
   const float *x, *weights, *bias, *dy;
   float *y, *dx, *dw;
