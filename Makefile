@@ -23,10 +23,14 @@ APT := $(SUDO) env DEBIAN_FRONTEND=noninteractive DEBCONF_NOWARNINGS=yes \
   apt-get -q -y -o Dpkg::Use-Pty=0
 
 # The libraries that are linked in, in a folder of their own: the linker then takes no other form.
-$(STATIC)/.complete: $(if $(MISSING),packages)
+# OpenBLAS goes without its destructor, which frees its work memory when the process exits, even
+# while another thread is multiplying in it. (The prerequisite: a folder from before that is renewed.)
+$(STATIC)/.complete: $(if $(MISSING),packages) Makefile
 	@mkdir -p $(STATIC)
 	@ln -sf /usr/lib/$(MULTIARCH)/libjson-c.a /usr/lib/$(MULTIARCH)/libz.a $(STATIC)/
-	@ln -sf /usr/lib/$(MULTIARCH)/openblas-serial/libopenblas.a $(STATIC)/
+	@rm -f $(STATIC)/libopenblas.a
+	@objcopy --remove-section=.fini_array \
+	  /usr/lib/$(MULTIARCH)/openblas-serial/libopenblas.a $(STATIC)/libopenblas.a
 	@touch $@
 
 .PHONY: packages
@@ -77,12 +81,13 @@ $(VENV)/.test: Tests/python/requirements.txt $(VENV)/.demo $(VENV)/.docs $(VENV)
 # The Swift runtime, OpenBLAS (a serial copy of our own: the host's keeps its threads), json-c and
 # zlib are linked in; libomp stays shared, since two copies of it in one process abort it.
 # (-Bsymbolic: libz.a is not position-independent, and SwiftPM links the library for its tests
-# without the list of exports.)
+# without the list of exports. -z nodelete: dlclose leaves the code where it is, since a thread may
+# be in it, and the OpenMP runtime stays anyhow.)
 SWIFT_FLAGS := -Xcc -fopenmp -Xswiftc -L$(CURDIR)/$(STATIC) -Xlinker -Bsymbolic
 SWIFT_BUILD := swift build -c release --product graft $(SWIFT_FLAGS) \
   -Xswiftc -static-stdlib -Xswiftc -use-ld=lld \
   -Xlinker --version-script=$(CURDIR)/Sources/GraftInterface/exports.map \
-  -Xlinker -soname=$(SONAME) -Xlinker --gc-sections -Xlinker --as-needed -Xlinker -s
+  -Xlinker -soname=$(SONAME) -Xlinker -z -Xlinker nodelete -Xlinker --gc-sections -Xlinker --as-needed -Xlinker -s
 
 .PHONY: build
 build: $(STATIC)/.complete
