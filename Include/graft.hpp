@@ -8,9 +8,11 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <exception>
 #include <memory>
 #include <stdexcept>
 #include <string>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -69,7 +71,7 @@ class view {
   bool writable() const noexcept { return writable_; }
 
   /** The C description; valid as long as this view. */
-  graft_tensor tensor() const noexcept {
+  graft_tensor tensor() const & noexcept {
     graft_tensor result{};
     result.struct_size = sizeof result;
     result.name = name_.c_str();
@@ -80,6 +82,7 @@ class view {
     result.strides = strides_.empty() ? nullptr : strides_.data();
     return result;
   }
+  graft_tensor tensor() const && = delete;
 
  private:
   view(void *data, graft_dtype dtype, bool writable, dimensions shape, std::string name,
@@ -342,6 +345,74 @@ inline double distillation_loss(const view &student, const std::vector<view> &te
                                 labels.empty() ? nullptr : labels.data(), &how, &loss,
                                 gradient == nullptr ? nullptr : &slope));
   return loss;
+}
+
+/* ---- the engine ------------------------------------------------------------------------------ */
+
+namespace detail {
+
+/** Ends a handle of the engine. */
+struct end {
+  void operator()(graft_dataset *handle) const noexcept { graft_dataset_destroy(handle); }
+  void operator()(graft_network *handle) const noexcept { graft_network_destroy(handle); }
+  void operator()(graft_sgd *handle) const noexcept { graft_sgd_destroy(handle); }
+  void operator()(graft_trainer *handle) const noexcept { graft_trainer_destroy(handle); }
+};
+
+}  // namespace detail
+
+/** Owns a graft_dataset, graft_network, graft_sgd or graft_trainer; get() is for graft.h. */
+template <typename Handle>
+using owner = std::unique_ptr<Handle, detail::end>;
+
+/**
+ * What a call of graft.h makes through its last argument; throws where it fails.
+ *
+ *     auto network = graft::make<graft_network>(graft_network_resnet, &options);
+ */
+template <typename Handle, typename Function, typename... Arguments>
+owner<Handle> make(Function function, Arguments... arguments) {
+  Handle *made = nullptr;
+  check(function(arguments..., &made));
+  return owner<Handle>(made);
+}
+
+/** Trains until all epochs are done, as graft_trainer_run. */
+inline void run(graft_trainer *trainer) { check(graft_trainer_run(trainer, nullptr, nullptr)); }
+
+/**
+ * The same with a callback that takes a `const graft_progress &`. It returns nothing, or whether
+ * to go on: after false this throws an error of status GRAFT_CANCELLED.
+ *
+ * What the callback throws never passes through the library, where that would be undefined: it is
+ * caught, stops the run, and is thrown again from here. A further call goes on where this one
+ * stopped.
+ */
+template <typename Callback>
+void run(graft_trainer *trainer, Callback &&callback) {
+  struct call {
+    std::remove_reference_t<Callback> &callback;
+    std::exception_ptr thrown;
+
+    static std::int32_t trampoline(const graft_progress *progress, void *user_data) noexcept {
+      call &self = *static_cast<call *>(user_data);
+      try {
+        if constexpr (std::is_void_v<decltype(self.callback(*progress))>) {
+          self.callback(*progress);
+          return 0;
+        } else {
+          return self.callback(*progress) ? 0 : 1;
+        }
+      } catch (...) {
+        self.thrown = std::current_exception();
+        return 1;
+      }
+    }
+  };
+  call one{callback, nullptr};
+  graft_status status = graft_trainer_run(trainer, call::trampoline, &one);
+  if (one.thrown) std::rethrow_exception(one.thrown);
+  check(status);
 }
 
 }  // namespace graft

@@ -183,9 +183,17 @@ typedef struct graft_progress {
 } graft_progress;
 
 /**
- * Called on the thread that called graft_trainer_run. Returns 0 to go on, anything else to stop:
- * the run then returns GRAFT_CANCELLED. May save, read records and weights; may not run or
- * destroy the trainer (GRAFT_INVALID_STATE). Must not throw through the library.
+ * Called on the thread that called graft_trainer_run, between two steps. Returns 0 to go on,
+ * anything else to stop: the run then returns GRAFT_CANCELLED.
+ *
+ * It may call back in: save, read records, reports and weights, evaluate, graft a copy, use other
+ * handles, run another trainer. On the trainer itself graft_trainer_run, _load, _add and
+ * _add_teacher return GRAFT_INVALID_STATE; graft_trainer_destroy ends the handle, and the trainer
+ * itself when the run returns. Writing to the weights changes the run.
+ *
+ * Nothing may unwind through the library: a C++ exception that leaves the callback, a longjmp out
+ * of it or the end of the thread within it is undefined behaviour. (graft.hpp's graft::run catches
+ * what the callback throws, stops, and throws it again.)
  */
 typedef int32_t (*graft_callback)(const graft_progress *progress, void *user_data);
 
