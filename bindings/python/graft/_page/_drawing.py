@@ -34,6 +34,7 @@ _STYLE = {
     "xtick.color": INK, "ytick.color": INK, "axes.spines.top": False, "axes.spines.right": False,
     "axes.linewidth": 0.6, "axes.titlesize": 9.0, "axes.facecolor": "none",
     "legend.frameon": False, "axes.grid": False, "lines.linewidth": 1.5, "savefig.dpi": 150.0,
+    "axes.xmargin": 0.012,
     "path.simplify": True, "path.simplify_threshold": 0.5}
 
 
@@ -146,11 +147,11 @@ def grid(axes: Axes) -> None:
     axes.set_axisbelow(True)
 
 
-def whole_epochs(axes: Axes) -> None:
+def whole_epochs(axes: Axes, most: int = 8) -> None:
     """Ticks of an axis of epochs."""
     from matplotlib.ticker import MaxNLocator
 
-    axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(most, integer=True))
 
 
 def legend(canvas: Canvas, handles: Sequence[Any], columns: int = 4) -> None:

@@ -95,7 +95,8 @@ class Figures:
             keys = [*self._keys(self._all), key("training", INK, linestyle=":", linewidth=1.1)]
             if grafted:
                 axes.plot(grafted, np.zeros(len(grafted)), "|", color=INK, alpha=0.6, markersize=7,
-                          clip_on=False, transform=axes.get_xaxis_transform())
+                          markeredgewidth=min(1.0, 50 / len(grafted)), clip_on=False,
+                          transform=axes.get_xaxis_transform())
                 keys.append(key("graft", INK, linestyle="", marker="|", markersize=7))
             axes.set_xlabel("epoch")
             axes.set_ylabel(unit)
@@ -187,7 +188,8 @@ class Figures:
         return self._draw(
             _numbered("entropy-layers", number), f"Entropy of each layer{when}",
             "In nats, of the histogram of a layer's weights: the measure of how much information "
-            "it holds, which decides alpha. Of the two, the poorer should gain by a graft.",
+            "it holds, which decides alpha."
+            + (" Of two networks the poorer should gain by a graft." if any_graft else ""),
             (8.2, 3.8), paint)
 
     def _entropy_of_networks(self) -> Figure:
@@ -237,9 +239,10 @@ class Figures:
                     axes.set_xticks([])
                 elif line == 1:
                     axes.set_xlabel("epoch")
-                    whole_epochs(axes)
+                    whole_epochs(axes, 4)
                 grid(axes)
-                axes.set_ylim(bottom=0)
+            top = grid_of_axes[line][0].get_ylim()[1]
+            grid_of_axes[line][0].set_ylim(0, max(top, 1.0))
             grid_of_axes[line][0].set_ylabel(f"% of {'filters' if line == 0 else '2-d slices'}")
         legend(canvas, self._keys([one for one, _ in found]))
 
@@ -263,7 +266,7 @@ class Figures:
                     bottom.bar(epochs, sign * counts, step, color=colour)
                 bottom.axhline(0, color=INK, linewidth=0.6)
                 bottom.set_xlabel("epoch")
-                whole_epochs(bottom)
+                whole_epochs(bottom, max(3, 12 // len(found)))
                 grid(top)
                 grid(bottom)
             grid_of_axes[0][0].set_ylabel("invalid filters")

@@ -108,11 +108,13 @@
       const context = this.canvas.getContext("2d");
       context.setTransform(this.ratio, 0, 0, this.ratio, 0, 0);
       context.clearRect(0, 0, this.canvas.width, this.canvas.height);
-      const edge = getComputedStyle(root).getPropertyValue("--dead-edge").trim();
+      const behind = getComputedStyle(root).getPropertyValue("--no-cell").trim();
       let invalid = 0;
       for (const row of this.rows) {
         const cell = this.inner / row.each;
         const space = cell > 6 ? 1 : 0;
+        context.fillStyle = behind;  // where a row ends is no black filter, on a dark page either
+        context.fillRect(this.left, row.y, this.inner, row.tall * this.line);
         for (let j = 0; j < row.filters; ++j) {
           const step = bytes[row.offset + j];
           if (step < first) ++invalid;
@@ -121,14 +123,8 @@
           const y = row.y + Math.floor(j / row.each) * this.line;
           // Whole pixels: no seams between neighbours.
           const from = Math.round(x * this.ratio) / this.ratio;
-          const wide = Math.round(right * this.ratio) / this.ratio - from;
           context.fillStyle = step < first ? "#000" : palette[step];
-          context.fillRect(from, y, wide, this.line);
-          if (step < first && edge && wide > 3 && this.line > 4) {  // black on a dark page
-            context.strokeStyle = edge;
-            context.lineWidth = 1;
-            context.strokeRect(from + 0.5, y + 0.5, wide - 1, this.line - 1);
-          }
+          context.fillRect(from, y, Math.round(right * this.ratio) / this.ratio - from, this.line);
         }
       }
       if (this.left) this.label(context, ink);
