@@ -109,6 +109,8 @@ def test_the_wheel_brings_what_it_needs(clone, tmp_path):
     install(clone, target)
     inside = {path.name for path in (target / "graft").glob("*.so*")}
     assert inside == {"libgraft.so", "libomp.so.5"}
+    assert {path.name for path in (target / "graft" / "_page" / "assets").iterdir()} == {
+        path.name for path in (ROOT / "bindings/python/graft/_page/assets").iterdir()}
     for name in inside:
         dynamic = subprocess.run(
             ["readelf", "-d", target / "graft" / name], check=True, capture_output=True,

@@ -382,6 +382,26 @@ def test_a_grafters_loop(tmp_path):
         graft.report(graft.torch.Grafter(networks), tmp_path / "page.html")
 
 
+def test_what_a_watch_saw(tmp_path):
+    """A unit that cannot fire, and the figures of it."""
+    networks = [network(seed) for seed in range(2)]
+    with torch.no_grad():
+        networks[1][1].weight[0], networks[1][1].bias[0] = 0, -1
+    recorder = graft.Recorder(watch=graft.torch.Watch(networks))
+    for epoch in range(2):
+        for one in networks:
+            one(torch.randn(16, 1, 8, 8)).sum().backward()
+        recorder.record(networks, epoch)
+    graft.report(recorder, tmp_path / "page.html", tables=tmp_path, figures=tmp_path)
+    numbers = json.loads((tmp_path / "numbers.json").read_text())
+    assert [(row["network"], row["units"], row["silent"]) for row in numbers["activity"]] == [
+        *[("network 0", 4, 0)] * 2, *[("network 1", 4, 1)] * 2]
+    assert all(row["gradient_norm"] > 0 for row in numbers["gradients"])
+    assert [row["under_0_01"] for row in numbers["scales"]] == [0, 1]
+    assert {"silent.png", "saturated.png", "gradients.png"} <= set(os.listdir(tmp_path))
+    assert "1 of 4" in (tmp_path / "page.html").read_text()
+
+
 def test_checkpoints_modules_and_a_trainer(tmp_path):
     modules = {"first": network(1), "second": network(2)}
     for name, module in modules.items():

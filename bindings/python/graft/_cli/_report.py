@@ -68,8 +68,8 @@ def add_to(commands: Any) -> None:
                       help="write a page that opens in any browser, without a network")
     page.add_argument("--title", help="the page's title")
     page.add_argument("--reference", metavar="NAME",
-                      help="the run (a file's name without its ending) that fixes which filters are "
-                      "valid in the cultivation table: the baseline (default: the first)")
+                      help="the run (a file's name without its ending) that fixes which filters "
+                      "are valid in the cultivation table: the baseline (default: the first)")
     page.add_argument("--figures", type=Path, metavar="FOLDER", help="write its figures as PNG")
     page.add_argument("--tables", type=Path, metavar="FOLDER",
                       help="write its numbers as CSV files, and all as numbers.json")

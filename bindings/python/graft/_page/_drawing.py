@@ -28,7 +28,7 @@ DASHES = ((), (6, 2), (2, 2), (8, 2, 2, 2))
 INK = "#0a0b0c"
 #: Pixels of a point on the page.
 _SCALE = 1.6
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "svg.fonttype": "none", "svg.hashsalt": "graft", "text.parse_math": False, "font.size": 9.0,
     "font.family": "sans-serif", "text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": INK,
     "xtick.color": INK, "ytick.color": INK, "axes.spines.top": False, "axes.spines.right": False,
@@ -181,7 +181,7 @@ def heat(
     across = min(2, len(panels))
     down = -(-len(panels) // across)
     grid_of_axes = canvas.subplots(down, across, squeeze=False, sharey=True)
-    image = None
+    image: Any = None
     for index, (title, epochs, values) in enumerate(panels):
         axes = grid_of_axes[index // across][index % across]
         image = axes.imshow(values, aspect="auto", interpolation="none", cmap=colours,

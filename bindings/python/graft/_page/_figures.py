@@ -136,9 +136,9 @@ class Figures:
             names = [layer_label(layer.name) for layer in networks[0].structure.layers]
             yield self._draw(
                 _numbered("alpha", number), "Alpha: how much each layer kept of its own",
-                "1: all its own; 0: all its neighbour's; at ½ (pale) both alike. Purple layers held "
-                "more information than their neighbour's, orange ones less. Of two networks each "
-                "layer's shares add up to one.",
+                "1: all its own; 0: all its neighbour's; at ½ (pale) both alike. Purple layers "
+                "held more information than their neighbour's, orange ones less. Of two networks "
+                "each layer's shares add up to one.",
                 heat_size(len(panels), len(names)),
                 lambda canvas, panels=panels, names=names: heat(
                     canvas, [(title, epochs, values.T) for title, epochs, values in panels], names,
@@ -272,9 +272,8 @@ class Figures:
             grid_of_axes[0][0].set_ylabel("invalid filters")
             grid_of_axes[1][0].set_ylabel("died  |  came back")
             grid_of_axes[1][0].yaxis.set_major_formatter(lambda at, _: f"{abs(at):g}")
-            wide = {"linewidth": 6}
-            legend(canvas, [key("came back to life", "#2a9d6f", **wide),
-                            key("died", "#c0392b", **wide)])
+            legend(canvas, [key("came back to life", "#2a9d6f", linewidth=6),
+                            key("died", "#c0392b", linewidth=6)])
 
         yield self._draw(
             "changes", "Filters that came back to life, and that died",
@@ -336,7 +335,8 @@ class Figures:
             panels = []
             for one, rows in found:
                 if one in networks[:_MOST]:
-                    values = np.array([row.gradients[one.index] for row in rows]).T
+                    values = np.array([
+                        row.gradients[one.index] for row in rows if row.gradients is not None]).T
                     with np.errstate(divide="ignore", invalid="ignore"):
                         values = np.log10(values)
                     panels.append((one.name, np.array([row.epoch for row in rows]),

@@ -27,7 +27,7 @@ def edges_for(largest: float, threshold: float) -> np.ndarray:
     lowest, highest = -4, max(1, math.ceil(math.log10(max(largest, 1e-3))))
     per_decade = _STEPS // (highest - lowest)
     exponents = np.arange(lowest * per_decade, highest * per_decade + 1) / per_decade
-    return np.unique(np.float32([*10.0 ** exponents, *LEVELS, threshold]))
+    return np.unique(np.array([*10.0 ** exponents, *LEVELS, threshold], np.float32))
 
 
 def pack(networks: list[Subject], threshold: float) -> dict[str, Any]:

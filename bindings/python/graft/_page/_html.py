@@ -145,8 +145,8 @@ class Page:
             "Mean l1 norm over two sets of filters: those that are valid, and those that are "
             f"invalid, in {printable(base.network)} (the reference) at its last epoch. The same "
             "two sets are looked at in every network. Where grafting worked the invalid set "
-            "grows; where distillation made up for what grafting took, the valid set does too. Other "
-            "filters may have died instead: see how many are invalid above."
+            "grows; where distillation made up for what grafting took, the valid set does too. "
+            "Other filters may have died instead: see how many are invalid above."
         ) + _table(head, shown, marked) + empty
 
     def filter_map(self) -> str:
@@ -237,7 +237,9 @@ class Page:
                                  f"{one.last.scale_means[one.index, index]:.4g}", under / count))
         if not total:
             return ""
-        head = f"<h3>Batch norms with scales near zero</h3>{_note(f'Under {level:g} in absolute value, at the last epoch: what they scale contributes next to nothing.')}"
+        head = "<h3>Batch norms with scales near zero</h3>" + _note(
+            f"Under {level:g} in absolute value, at the last epoch: what they scale contributes "
+            "next to nothing.")
         if not rows:
             return head + f"<p>None, in {total} batch norms.</p>"
         rows.sort(key=lambda row: -row[4])

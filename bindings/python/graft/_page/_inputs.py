@@ -171,7 +171,7 @@ def _of_checkpoint(folder: Path, bins: int) -> Recording:
 
 
 def _add_reports(recording: Recording, epochs: list[int], path: Path) -> None:
-    """The grafts' table: epochs x layers x networks x columns, its layers in the network's order."""
+    """The grafts' table: epochs x layers x networks x columns, layers in the network's order."""
     table = read(path).tensors.get("reports")
     layers = recording.structure.layers if recording.structure else ()
     shape = len(epochs), len(layers), len(recording.networks), len(_REPORTED)
