@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 #: Lines of networks; told apart on white and on black, and by those who see red as green.
 COLOURS = ("#2f7ed8", "#e0702a", "#2a9d6f", "#c2508f", "#8f73d9", "#a58a1f", "#3aa6b9", "#888888")
 DASHES = ((), (6, 2), (2, 2), (8, 2, 2, 2))
+#: Panels of a figure that has one for each network.
+MOST = 8
 #: Becomes the page's text colour.
 INK = "#0a0b0c"
 #: Pixels of a point on the page.

@@ -11,6 +11,7 @@ from .._record._layers import LEVELS, Structure
 from ._analysis import Subject, changes, shares
 from ._drawing import (
     INK,
+    MOST,
     Figure,
     draw,
     grid,
@@ -27,7 +28,6 @@ from ._drawing import (
 _PAIRS = (("accuracy", "test_accuracy", "train_accuracy", "accuracy (%)", 100.0),
           ("loss", "test_loss", "train_loss", "loss", 1.0))
 _OWN = {"test_accuracy", "train_accuracy", "test_loss", "train_loss"}
-_MOST = 8  # panels of a figure
 
 
 class Figures:
@@ -132,7 +132,7 @@ class Figures:
         """Heat maps, one for each structure."""
         for number, networks in enumerate(_by_structure(
                 [one for one in self._all if len(one.graft("alpha")[0])])):
-            panels = [(one.name, *one.graft("alpha")) for one in networks[:_MOST]]
+            panels = [(one.name, *one.graft("alpha")) for one in networks[:MOST]]
             names = [layer_label(layer.name) for layer in networks[0].structure.layers]
             yield self._draw(
                 _numbered("alpha", number), "Alpha: how much each layer kept of its own",
@@ -148,7 +148,7 @@ class Figures:
         """Of layers, around the last graft; of networks, over the epochs."""
         for number, networks in enumerate(_by_structure(
                 [one for one in self._all if len(one.graft("alpha")[0]) or len(one.epochs)])):
-            yield self._entropy_of_layers(networks[:_MOST], number)
+            yield self._entropy_of_layers(networks[:MOST], number)
         if any(len(one.epochs) > 1 for one in self._measured):
             yield self._entropy_of_networks()
 
@@ -249,7 +249,7 @@ class Figures:
     def changes(self) -> Iterator[Figure]:
         """Filters that came back to life or died, epoch by epoch."""
         found = [(one, changes(one, self._threshold)) for one in self._measured
-                 if len(one.epochs) > 1][:_MOST]
+                 if len(one.epochs) > 1][:MOST]
         if not found:
             return
 
@@ -283,7 +283,7 @@ class Figures:
     def filter_map(self) -> Iterator[Figure]:
         """The filter map of the last epoch, for files: the page has one that moves."""
         for number, networks in enumerate(_by_structure(self._measured)):
-            networks = networks[:_MOST]
+            networks = networks[:MOST]
             layers = networks[0].structure.layers
             yield self._draw(
                 _numbered("filter-map", number), "Filter map", "",
@@ -334,7 +334,7 @@ class Figures:
             names = [layer_label(layer.name) for layer in networks[0].structure.layers]
             panels = []
             for one, rows in found:
-                if one in networks[:_MOST]:
+                if one in networks[:MOST]:
                     values = np.array([
                         row.gradients[one.index] for row in rows if row.gradients is not None]).T
                     with np.errstate(divide="ignore", invalid="ignore"):
@@ -368,7 +368,7 @@ class Figures:
                     ("saturated", "Saturated activations",
                      "% of a layer's activations near their limit.")):
                 panels = []
-                for one, rows in networks[:_MOST]:
+                for one, rows in networks[:MOST]:
                     values = np.array([row.activity[what][one.index] for row in rows]).T
                     values = 100 * (values / units[:, None] if what == "silent" else values)
                     panels.append((one.name, np.array([row.epoch for row in rows]), values))

@@ -15,7 +15,7 @@ from .._cli._text import printable
 from .._record._layers import LEVELS
 from .._version import __version__
 from ._analysis import Subject, changes, cultivation, place, shares
-from ._drawing import COLOURS, DASHES, Figure
+from ._drawing import COLOURS, DASHES, MOST, Figure
 from ._filter_map import pack
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
@@ -86,6 +86,8 @@ class Page:
             words.append(_count(last, "epoch"))
         if grafts:
             words.append(_count(grafts, "graft"))
+        if len(self._networks) > MOST:
+            words[0] += f" (figures with a panel for each show the first {MOST})"
         return (", ".join(words) + f". A filter is invalid while its l1 norm is under "
                 f"{self._threshold:g}.")
 
