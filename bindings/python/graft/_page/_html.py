@@ -140,6 +140,9 @@ class Page:
         head = ["network", f"valid filters ({base.valid_filters})",
                 f"invalid filters ({base.invalid_filters})",
                 *(["last test accuracy"] if known else [])]
+        others = len(self._measured) - len(rows)
+        left = _note(f"Of another structure, and not in the table: {_count(others, 'network')}."
+                     ) if others else ""
         empty = "" if base.invalid_filters else _note(
             f"{printable(base.network)} has no filter under {self._threshold:g}: nothing there for "
             "grafting to revive. Train longer, or raise the threshold.")
@@ -149,7 +152,7 @@ class Page:
             "two sets are looked at in every network. Where grafting worked the invalid set "
             "grows; where distillation made up for what grafting took, the valid set does too. "
             "Other filters may have died instead: see how many are invalid above."
-        ) + _table(head, shown, marked) + empty
+        ) + _table(head, shown, marked) + empty + left
 
     def filter_map(self) -> str:
         """The data and the places that filter_map.js fills."""
