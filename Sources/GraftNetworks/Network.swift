@@ -129,10 +129,10 @@ public final class Network {
       throw GraftError(.invalidState, "the network is finished already")
     }
     _ = try graph.shape(output.index, "output")
-    program = try Lowering.program(of: graph, output: output.index)
-    outputNode = output.index
+    let made = try Lowering.program(of: graph, output: output.index)
+    try Initialisation.draw(graph.tensors, seed: seed)
     randomness = Randomness(seed: seed, step: 0)
-    Initialisation.draw(graph.tensors, seed: seed)
+    (program, outputNode) = (made, output.index)
   }
 
   private func finished() throws(GraftError) -> Program {
