@@ -26,6 +26,9 @@ NETWORKS = [
     ("vgg16", "vgg", {"depth": 16}, "VGG", {"depth": 16}, 128, 1.2, 1.5),
     ("wrn16-4", "wide_resnet", {"depth": 16, "widen": 4}, "WideResNet",
      {"depth": 16, "widen": 4}, 64, 1.2, 1.5),
+    ("resnext29-32x4d", "resnext", {"cardinality": 32, "base_width": 4}, "ResNeXt",
+     {"cardinality": 32, "base_width": 4}, 32, 1, 1.5),
+    ("densenet-bc100-12", "densenet", {}, "DenseNet", {}, 64, 1, 1.5),
 ]
 QUICK = {"resnet20", "mobilenet_v2"}
 

@@ -30,7 +30,8 @@ def ours(case: dict):
     network.threads = case["threads"]
     images, labels = batch(case["shape"], case["batch"], case["classes"])
     if case["mode"] == "inference":
-        return lambda: network.forward(images)
+        predictor = graft.Predictor(network, threads=case["threads"])
+        return lambda: predictor(images)
     sgd = graft.SGD(network, learning_rate=0.01, momentum=0.9, weight_decay=5e-4)
 
     def step() -> None:
@@ -47,10 +48,13 @@ def pytorch(case: dict):
     import torch.nn.functional as F
 
     sys.path.insert(0, case["reference"])
+    import reference_joins
     import reference_networks
 
     torch.set_num_threads(case["threads"])
-    module = getattr(reference_networks, case["module"])(**case["module_arguments"])
+    make = getattr(reference_networks, case["module"], None) or getattr(
+        reference_joins, case["module"])
+    module = make(**case["module_arguments"])
     images, labels = batch(case["shape"], case["batch"], case["classes"])
     layout = torch.channels_last if case["layout"] == "channels_last" else torch.contiguous_format
     module = module.to(memory_format=layout)
