@@ -169,6 +169,7 @@ OPERATIONS: dict[str, tuple[Callable[[], Any], Callable[[Any], bytes | Bits]]] =
         depth=10, growth=4, input_shape=(3, 8, 8), classes=4, seed=1))),
     "inference": (network, lambda net: net.forward(images).tobytes()),
     "folded inference": (network, lambda net: net.infer(images).tobytes()),
+    "predictor": (network, lambda net: graft.Predictor(net, threads=1)(images).tobytes()),
     "features": (network, lambda net: net.features(images).tobytes()),
     "forward": (network, forward),
     "backward": (forwarded, backward),
