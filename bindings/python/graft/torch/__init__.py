@@ -17,7 +17,11 @@ from __future__ import annotations
 from ._distillation import DistillationLoss, teach
 from ._grafter import Grafter
 from ._peers import PeerError
+from ._permutations import (
+    Fixed, Member, PermutationGroup, PermutationGroups, permutation_groups, permute)
 from ._plan import Plan, plan
 from ._watch import Watch
 
-__all__ = ["DistillationLoss", "Grafter", "PeerError", "Plan", "Watch", "plan", "teach"]
+__all__ = [
+    "DistillationLoss", "Fixed", "Grafter", "Member", "PeerError", "PermutationGroup",
+    "PermutationGroups", "Plan", "Watch", "permutation_groups", "permute", "plan", "teach"]
