@@ -14,6 +14,7 @@ Examples
 
 from __future__ import annotations
 
+from ._align import Alignment, align
 from ._distillation import DistillationLoss, teach
 from ._grafter import Grafter
 from ._peers import PeerError
@@ -23,5 +24,6 @@ from ._plan import Plan, plan
 from ._watch import Watch
 
 __all__ = [
-    "DistillationLoss", "Fixed", "Grafter", "Member", "PeerError", "PermutationGroup",
-    "PermutationGroups", "Plan", "Watch", "permutation_groups", "permute", "plan", "teach"]
+    "Alignment", "DistillationLoss", "Fixed", "Grafter", "Member", "PeerError", "PermutationGroup",
+    "PermutationGroups", "Plan", "Watch", "align", "permutation_groups", "permute", "plan",
+    "teach"]
