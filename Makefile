@@ -50,10 +50,12 @@ $(VENV)/.demo: examples/demo/requirements.txt
 	@touch $@
 
 # Open MPI for the example that uses it, pkg-config for those who build without CMake, Doxygen for
-# the guide. Where there is no apt-get, the tests that need them say what they miss.
+# the guide, a browser for the report's page. Where there is no apt-get, the tests that need them say
+# what they miss.
 DOCS_PACKAGES := $(if $(shell command -v doxygen),,doxygen)
 TEST_PACKAGES := $(strip $(if $(shell command -v mpicc),,libopenmpi-dev) \
   $(if $(shell command -v mpirun),,openmpi-bin) $(if $(shell command -v pkg-config),,pkg-config) \
+  $(if $(or $(shell command -v chromium),$(shell command -v google-chrome)),,chromium) \
   $(DOCS_PACKAGES))
 
 $(VENV)/.packages: Makefile
