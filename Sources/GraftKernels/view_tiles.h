@@ -3,7 +3,9 @@
 
 INLINE vf rectify(vf v, float slope) { return choose(v > splat(0), v, v * slope); }
 
-INLINE float view_ceiling(const gk_view *view) { return view->ceiling > 0 ? view->ceiling : INFINITY; }
+INLINE float view_ceiling(const gk_view *view) {
+  return view->ceiling > 0 ? view->ceiling : INFINITY;
+}
 
 /* A view's value, scaled and shifted already. Not a number stays what it is. */
 INLINE vf cap(vf v, float slope, float ceiling) {

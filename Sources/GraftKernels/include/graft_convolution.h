@@ -21,8 +21,9 @@ typedef struct gk_view {
 } gk_view;
 
 /* A gradient on its way back from a view's value to x. First through the rectifier,
- * m = g * (scale x + shift > 0 ? 1 : slope), 0 from the ceiling on; then, where a is not NULL, through the batch norm,
- * a[c] m + b[c] x + c[c] (the sums over the batch are in a, b and c: gk_norm_backward). */
+ * m = g * (scale x + shift > 0 ? 1 : slope), 0 from the ceiling on; then, where a is not NULL,
+ * through the batch norm, a[c] m + b[c] x + c[c] (the sums over the batch are in a, b and c:
+ * gk_norm_backward). */
 typedef struct gk_gradient_view {
   const float *g; /* N x H x W x C */
   gk_view value;  /* x may be NULL where there is neither rectifier nor a */

@@ -1,8 +1,8 @@
 /* Dropout (Srivastava et al. 2014): a number is kept with probability 1 - p and then divided by it,
  * or becomes 0. Images lie as N x H x W x C.
  *
- * What is dropped is a function of a counter (Philox4x32-10; Salmon et al. 2011): element e of image
- * n, counted as it lies in memory, is kept where word e % 4 of the block with the counter
+ * What is dropped is a function of a counter (Philox4x32-10; Salmon et al. 2011): element e of
+ * image n, counted as it lies in memory, is kept where word e % 4 of the block with the counter
  * (e / 4, layer, n, 0) under the key is at least the threshold. */
 #ifndef GRAFT_DROPOUT_H
 #define GRAFT_DROPOUT_H

@@ -1,8 +1,8 @@
 import GraftSupport
 
 /// MobileNetV2 for large images (Sandler et al. 2018, table 2): the first convolution and four
-/// stages are strided, rectifiers end at 6, and a block has a shortcut only where its output has its
-/// input's shape.
+/// stages are strided, rectifiers end at 6, and a block has a shortcut only where its output has
+/// its input's shape.
 struct ImageNetMobileNetV2 {
   let dropout: Double
 

@@ -254,7 +254,8 @@ final class Graph {
         .invalidArgument, "name must have 1 to 512 bytes and no control characters")
     }
     guard names[name] == nil else {
-      throw GraftError(.invalidArgument, "name '\(name)' is taken: layers' and values' names must be unique")
+      throw GraftError(
+        .invalidArgument, "name '\(name)' is taken: layers' and values' names must be unique")
     }
   }
 

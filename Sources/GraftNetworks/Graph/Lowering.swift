@@ -182,7 +182,9 @@ struct Lowering {
     reader: Graph.Index, norm: BatchNorm
   )] {
     var norms: [(reader: Graph.Index, norm: BatchNorm)] = []
-    for (reader, tensors) in uses.norms(of: index) { norms.append((reader, try BatchNorm(tensors))) }
+    for (reader, tensors) in uses.norms(of: index) {
+      norms.append((reader, try BatchNorm(tensors)))
+    }
     return norms
   }
 }
