@@ -229,7 +229,7 @@ const waiting = setInterval(() => {
     const canvas = map.querySelector("figure canvas");
     const box = canvas.getBoundingClientRect();
     canvas.dispatchEvent(new MouseEvent(
-      "click", {clientX: box.right - 3, clientY: box.top + 4, bubbles: true}));
+      "click", {clientX: box.right - 3, clientY: box.top + 10, bubbles: true}));
     said.history = map.querySelector("[data-part=history]").textContent;
     said.lines = map.querySelectorAll("[data-part=history] polyline").length;
     said.overflow = document.documentElement.scrollWidth - innerWidth;

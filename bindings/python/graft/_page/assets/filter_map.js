@@ -85,7 +85,7 @@
       const gap = lines > 150 ? 1 : 2;
       const room = lines > 150 ? 820 : 620;
       this.line = Math.max(4, Math.min(22, Math.floor((room - gap * this.rows.length) / lines)));
-      let y = 1;
+      let y = 6;  // half of the first label's height
       for (const row of this.rows) {
         row.y = y;
         y += row.tall * this.line + gap;
@@ -113,8 +113,9 @@
       for (const row of this.rows) {
         const cell = this.inner / row.each;
         const space = cell > 6 ? 1 : 0;
-        context.fillStyle = behind;  // where a row ends is no black filter, on a dark page either
-        context.fillRect(this.left, row.y, this.inner, row.tall * this.line);
+        // Between rows and where one ends is no black filter, on a dark page either.
+        context.fillStyle = behind;
+        context.fillRect(this.left, row.y - 2, this.inner, row.tall * this.line + 4);
         for (let j = 0; j < row.filters; ++j) {
           const step = bytes[row.offset + j];
           if (step < first) ++invalid;
