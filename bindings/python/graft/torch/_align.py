@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from .._checks import integer
+from .._checks import integer, number
 from .._errors import InvalidArgumentError, NotFiniteError, ShapeMismatchError
 from ._inventory import Item
 from ._matching import Matching
@@ -75,6 +75,7 @@ def align(
     groups: PermutationGroups | None = None,
     optimizer: Optimizer | None = None,
     passes: int = 100,
+    tolerance: float = 1e-4,
     seed: int = 0,
 ) -> Alignment:
     """Put a network's channels in the order in which they match another's, in place.
@@ -97,7 +98,10 @@ def align(
     optimizer
         The network's optimiser: momentum of a parameter goes along with its channels.
     passes
-        At most as many passes of the descent; it ends where no group gains.
+        At most as many passes of the descent.
+    tolerance
+        It ends after a pass that gained no more than this share of the inner product; with 0, where
+        no group gains any more.
     seed
         What order groups are matched in.
 
@@ -113,6 +117,9 @@ def align(
     passes, seed = integer(passes, "passes"), integer(seed, "seed", signed=False)
     if passes < 0:
         raise InvalidArgumentError(f"passes is {passes}; allowed is 0 and more")
+    tolerance = number(tolerance, "tolerance")
+    if not 0 <= tolerance < 1:
+        raise InvalidArgumentError(f"tolerance is {tolerance}; allowed is 0 to 1, without 1")
     _, items = checked(module)
     _, others = checked(to, "to")
     check_alike(items, others, "to")
@@ -129,7 +136,7 @@ def align(
         for name, tensor in tensors.items():
             if not bool(torch.isfinite(tensor).all()):
                 raise NotFiniteError(f"{label}: {name} holds NaN or an infinite number")
-    found = Matching(groups, reference, own, seed).run(passes)
+    found = Matching(groups, reference, own, seed).run(passes, tolerance)
     apply_orders(items, orders_of(groups, found.permutations), optimizer)
     product = found.sizes[0] * found.sizes[1] or 1.0
     return Alignment(

@@ -14,7 +14,7 @@ network that is a permuted copy each of these assignments has one best solution,
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from ._assignment import solver
-from ._permutations import Member, PermutationGroup, orders_of, reordered
+from ._permutations import Member, PermutationGroup
 
 
 @dataclass(frozen=True)
@@ -85,8 +85,8 @@ class Matching:
 
     # ---- the descent -----------------------------------------------------------------------------
 
-    def run(self, passes: int) -> Found:
-        """At most `passes` over all groups; fewer where none gains."""
+    def run(self, passes: int, tolerance: float = 0.0) -> Found:
+        """At most `passes` over all groups; fewer where one has gained no more than this share."""
         self._load()
         before = self._objective()
         objectives = [before]
@@ -100,6 +100,8 @@ class Matching:
             if not self._pass(stale):
                 break
             objectives.append(max(self._objective(), objectives[-1]))
+            if objectives[-1] - objectives[-2] <= tolerance * abs(objectives[-1]):
+                break
         sizes = tuple(
             math.sqrt(math.fsum(
                 float(one[name].double().square().sum()) for name in self._pairs))
@@ -115,10 +117,11 @@ class Matching:
                 torch.ones([size if d == axis else 1 for d in range(second.dim())])
                 for axis, size in enumerate(second.shape)])
 
-    def _objective(self) -> float:
+    def _objective(self, tensors: Iterable[str] | None = None) -> float:
+        pairs = (self._pairs[name] for name in (self._pairs if tensors is None else tensors))
         return math.fsum(
             pair.scale * float((pair.reference * pair.own).sum(dtype=torch.float64))
-            for pair in self._pairs.values())
+            for pair in pairs)
 
     def _pass(self, stale: set[int]) -> bool:
         """Matches every group again whose weights have changed since; whether any gained."""
@@ -162,33 +165,40 @@ class Matching:
             Only by weights whose other axes are in order already.
         """
         size = self._groups[index].size
-        total = np.zeros((size, size))
-        for member in self._members[index]:
-            pair = self._pairs[member.tensor]
-            reference = pair.reference
+        members = [(one, self._pairs[one.tensor]) for one in self._members[index]]
+        if not members:
+            return np.zeros((size, size))
+        scale = max(pair.scale for _, pair in members)
+        total = torch.zeros(size, size, device=members[0][1].own.device)
+        for member, pair in members:
+            a, b = (_channels(one, member) for one in (pair.reference, pair.own))
             if settled:
                 for axis, mask in enumerate(pair.settled):
                     if axis != member.axis and not bool(mask.all()):
-                        reference = reference * mask.to(reference.device)
-            a, b = (_channels(one, member) for one in (reference, pair.own))
-            total += pair.scale * (a @ b.T).double().cpu().numpy()
-        return total
+                        a = a * _channels(mask.to(a.device), member)
+            a, b = a.reshape(size, -1).to(total.device), b.reshape(size, -1)
+            total.addmm_(a, b.to(total.device).T, alpha=pair.scale / scale)
+        return total.cpu().numpy().astype(np.float64) * scale
 
     def _reorder(self, index: int, order: np.ndarray, only_if_better: bool = False) -> bool:
-        group = PermutationGroup(0, len(order), tuple(self._members[index]))
-        moves = orders_of([group], [order])
-        made = {name: reordered(self._pairs[name].own, move) for name, move in moves.items()}
-        if only_if_better:
-            change = math.fsum(
-                pair.scale * float(
-                    (pair.reference.double() * (made[name].double() - pair.own.double())).sum())
-                for name, pair in ((name, self._pairs[name]) for name in made))
-            if change <= 0:
-                return False
-        for name, tensor in made.items():
-            self._pairs[name].own = tensor
+        tensors = {member.tensor for member in self._members[index]}
+        before = self._objective(tensors) if only_if_better else 0.0
+        self._move(index, order)
+        if only_if_better and self._objective(tensors) <= before:
+            self._move(index, np.argsort(order))
+            return False
         self._total[index] = self._total[index][order]
         return True
+
+    def _move(self, index: int, order: np.ndarray) -> None:
+        moving = np.flatnonzero(order != np.arange(len(order)))
+        for member in self._members[index]:
+            own = self._pairs[member.tensor].own
+            part = own if member.rows is None else own.narrow(0, *member.rows)
+            to, source = (
+                torch.from_numpy(member.places[chosen].reshape(-1)).to(own.device)
+                for chosen in (moving, order[moving]))
+            part.index_copy_(member.axis, to, part.index_select(member.axis, source))
 
     # ---- the first sweep -------------------------------------------------------------------------
 
@@ -235,13 +245,15 @@ class Matching:
 
 
 def _channels(tensor: Tensor, member: Member) -> Tensor:
-    """A row for each channel of a group: all weights at its places."""
-    part = tensor if member.rows is None else tensor.narrow(0, *member.rows)
-    part = part.movedim(member.axis, 0)
+    """A group's channels along dimension 0, place by place, or what broadcasts against them."""
+    rows = member.rows if tensor.shape[0] > 1 else None
+    part = tensor if rows is None else tensor.narrow(0, *rows)
     places = member.places.reshape(-1)
-    if len(places) != part.shape[0] or not np.array_equal(places, np.arange(len(places))):
-        part = part[torch.from_numpy(places).to(part.device)]
-    return part.reshape(member.places.shape[0], -1)
+    if part.shape[member.axis] > 1 and not (
+            len(places) == part.shape[member.axis]
+            and np.array_equal(places, np.arange(len(places)))):
+        part = part.index_select(member.axis, torch.from_numpy(places).to(part.device))
+    return part.movedim(member.axis, 0)
 
 
 def _within_one(tensor: Tensor) -> tuple[Tensor, float]:
