@@ -59,6 +59,14 @@ func size(_ value: Int, _ name: String, in range: ClosedRange<Int>) throws(Graft
   return value
 }
 
+/// A number from 0 on of one of `count` things, of which there may be none.
+func ordinal(_ value: Int, _ name: String, of count: Int) throws(GraftError) -> Int {
+  guard count > 0 else {
+    throw GraftError(.invalidArgument, "\(name) is \(UInt(bitPattern: value)), and there is none")
+  }
+  return try size(value, name, in: 0...count - 1)
+}
+
 /// An integer within a range.
 func integer(_ value: some FixedWidthInteger, _ name: String, in range: ClosedRange<Int>)
   throws(GraftError) -> Int

@@ -15,7 +15,7 @@ private func networkTensor(_ network: Network, _ index: Int) throws(GraftError) 
     throw GraftError(
       .invalidState, "the network is under construction: call graft_network_finish first")
   }
-  return network.tensors[try size(index, "index", in: 0...network.tensors.count - 1)]
+  return network.tensors[try ordinal(index, "index", of: network.tensors.count)]
 }
 
 /// Describes a tensor that the network owns. Name and shape live as long as the network.

@@ -88,7 +88,7 @@ public func graft_sgd_momentum(
   status { () throws(GraftError) in
     let optimiser = try object(optimiser, SGD.self, "optimiser")
     let tensors = optimiser.network.tensors
-    let found = tensors[try size(index, "index", in: 0...tensors.count - 1)]
+    let found = tensors[try ordinal(index, "index", of: tensors.count)]
     guard let view = try optimiser.momentumView(index) else {
       throw GraftError(.invalidArgument, "\(found.name) is a buffer and has no momentum")
     }

@@ -92,7 +92,7 @@ public func graft_plan_get(
 ) -> graft_status {
   status { () throws(GraftError) in
     let box = try object(plan, PlanBox.self, "plan")
-    let index = try size(index, "index", in: 0...box.plan.entries.count - 1)
+    let index = try ordinal(index, "index", of: box.plan.entries.count)
     let place = box.plan.entries[index]
     let role: graft_role =
       switch place.role {
@@ -136,13 +136,13 @@ public func graft_plan_set(
 ) -> graft_status {
   status { () throws(GraftError) in
     let box = try object(plan, PlanBox.self, "plan")
-    let index = try size(index, "index", in: 0...box.plan.entries.count - 1)
+    let index = try ordinal(index, "index", of: box.plan.entries.count)
     let axis = try integer(filter_axis, "filter_axis", in: 0...1)
     let place: GraftPlan.Role
     switch role {
     case GRAFT_ROLE_LAYER: place = .layer
     case GRAFT_ROLE_FOLLOWS:
-      place = .follows(try size(feeder, "feeder", in: 0...box.plan.entries.count - 1))
+      place = .follows(try ordinal(feeder, "feeder", of: box.plan.entries.count))
     case GRAFT_ROLE_HALF: place = .half
     case GRAFT_ROLE_LEAVE: place = .leave
     default:

@@ -19,7 +19,7 @@ public func graft_trainer_record(
         .invalidArgument, "epoch is \(epoch); finished are \(trainer.records.count), from 1 on")
     }
     let records = trainer.records[index - 1]
-    let found = records[try size(network, "network", in: 0...records.count - 1)]
+    let found = records[try ordinal(network, "network", of: records.count)]
     try write(
       graft_epoch_record(
         struct_size: MemoryLayout<graft_epoch_record>.size, epoch: Int64(found.epoch),
@@ -54,7 +54,7 @@ public func graft_trainer_step_record(
           + "between steps")
     }
     let records = trainer.stepRecords[index]
-    let found = records[try size(network, "network", in: 0...records.count - 1)]
+    let found = records[try ordinal(network, "network", of: records.count)]
     try write(
       graft_step_record(
         struct_size: MemoryLayout<graft_step_record>.size, epoch: Int64(found.epoch),

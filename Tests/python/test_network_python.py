@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import threading
+from ctypes import byref
 
 import numpy as np
 import pytest
@@ -12,6 +13,9 @@ from safetensors.numpy import load_file
 from torch.nn import functional as F
 
 import graft
+from graft._errors import check
+from graft._library import lib
+from graft._structures import Tensor
 from reference_networks import ResNet
 
 
@@ -351,3 +355,14 @@ def test_two_networks_in_two_threads():
     for thread in threads:
         thread.join()
     assert not wrong
+
+
+def test_a_network_without_tensors_has_none_to_ask_for():
+    """An index into nothing has no range of allowed values to name; found by random calls."""
+    network = graft.Network((3, 8, 8))
+    network.finish(network.global_pool(network.input))
+    assert network.state_dict() == {} and network.forward(images(2, (3, 8, 8))).shape == (2, 3)
+    tensor = Tensor()
+    for function in ("graft_network_tensor", "graft_network_gradient"):
+        with pytest.raises(graft.InvalidArgumentError, match="index is 0, and there is none"):
+            check(getattr(lib, function)(network, 0, byref(tensor)))
