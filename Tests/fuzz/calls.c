@@ -32,6 +32,7 @@ static void end(handles *with, int backwards) {
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+  setenv("OMP_NUM_THREADS", "1", 0); /* where nobody asks for more: small work, many processes */
   bytes in = {data, data + size};
   handles with = {0};
   int backwards = byte(&in) & 1;
@@ -49,22 +50,45 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   return 0;
 }
 
-/* Sequences that reach far: a network of one's own, trained, grafted and described. */
+/* Sequences that reach far, for the fuzzer to change. */
 void write_seeds(void) {
-  static const uint8_t small[] = {
-      /* a network of one conv, norm, rectifier, pool, linear; finished; run, then backward */
-      0, 0, 0, 0, 2, 5, 5,            /* create 0: 3 x 6 x 6 */
-      0, 1, 0, 0, 3, 2, 2, 1, 1, 0, 0, 0, 0, 0, 1, /* a convolution */
-      0, 2, 0, 1, 1, 10,              /* batch norm */
-      0, 3, 0, 2, 0,                  /* rectifier */
-      0, 8, 0, 3,                     /* global pool */
-      0, 9, 0, 4, 3, 1,               /* linear */
-      0, 11, 0, 5, 1,                 /* finish */
-      6, 0, 0, 2, 1, 1, 1,            /* forward */
-      6, 1, 0, 1, 1};                 /* backward */
-  write_seed("network", small, sizeof small);
-  static const uint8_t ready[] = {0, 0, 12, 0, 0, 1, 2, 2, 1, 0, 12, 1, 0, 1, 2, 2, 1, 9, 0, 0, 5, 2, 7, 7, 1, 3,
-                                  11, 0, 0, 2, 2, 1, 0, 0, 0, 0, 11, 1, 0, 0, 1, 11, 1, 0, 1, 2,
-                                  11, 3, 0, 200, 11, 4, 0, 1, 0};
-  write_seed("ready", ready, sizeof ready);
+  static const uint8_t layers[] = {
+      0,                                            /* ends in this order */
+      0, 0,  0, 2, 5, 5,                            /* network 0 takes 3 x 6 x 6 */
+      0, 1,  0, 0, 4, 3, 3, 1, 1, 1, 1, 0, 0, 0, 1, /* 4 filters of 3 x 3 */
+      0, 2,  0, 1, 1, 10,                           /* batch norm */
+      0, 3,  0, 2, 0,                               /* rectifier */
+      0, 10, 0, 3, 0, 2, 2, 0,                      /* maximum of 2 x 2 */
+      0, 8,  0, 4,                                  /* global pool */
+      0, 9,  0, 5, 3, 1,                            /* linear */
+      0, 11, 0, 6, 1,                               /* finished */
+      6, 0,  0, 2, 0, 0, 0, 1, 0, 2,                /* forward in training */
+      6, 1,  0, 2, 0, 0, 0, 1, 0, 2, 1,             /* backward */
+      6, 6,  0, 2, 0, 0, 0, 1, 0, 2, 0,             /* an optimiser's step */
+      6, 5,  0, 2, 5, 0, 0, 1, 0, 2, 1, 1,          /* a predictor */
+      6, 7,  0, 2, 0, 0, 0, 1, 0, 2, 0,             /* saved and loaded */
+      13, 2, 0, 0, 0};                              /* a graft of itself */
+  write_seed("layers", layers, sizeof layers);
+  static const uint8_t run[] = {
+      1,                                                     /* ends the other way round */
+      0,  12, 0, 0, 2, 7, 1, 0,                              /* two small ResNets */
+      0,  12, 1, 0, 2, 7, 1, 0,                              /* for 3 classes */
+      9,  0,  0, 5, 2, 7, 7, 0, 1, 2, 0, 1, 2, 0, 1, 2, 0, 9, /* 5 images */
+      11, 0,  0, 1, 2, 1, 1, 0, 0, 0, 0, 0, 0, 1, 0,         /* a trainer that grafts */
+      11, 1,  0, 20, 1, 0, 0,                                /* and both networks in it */
+      11, 1,  0, 20, 2, 0, 1,
+      11, 3,  0, 1, 0, 2, 3, 0, 0, 0, 0, 0, 0, 0, 0, 4,      /* runs until it is stopped */
+      11, 5,  0, 1, 1,                                       /* saves */
+      11, 3,  0, 8,                                          /* to the end */
+      11, 4,  0, 1, 0, 0, 1, 0,                              /* tells of epoch 1 */
+      13, 4,  0,
+      11, 5,  0, 1, 0,                                       /* loads */
+      11, 6,  0, 0, 2, 2};                                   /* evaluates */
+  write_seed("run", run, sizeof run);
+  static const uint8_t arrays[] = {
+      0,  13, 1, 2, 1, 4, 1, 5, 3, 2, 2, 0, 1, 1, 1, 5, 0, 7, 0, 0, 80, 5, 50, 9, 10, 0, 0, 1, 0,
+      0,  90, 0, 0, 0, 0, 0, 0, 0, 1, 1, 13, 3, 0, 0, 0, 0, 0, 0, 0, 13, 4, 0, 13, 5, 4, 5, 0, 0,
+      9,  1,  0, 9, 2, 0, 9, 3, 0, 9, 0, 100, 100, 100, 0, 1, 2, 1, 13, 0, 4, 1, 5, 3, 2, 2, 0, 7,
+      10, 0,  0, 1};
+  write_seed("arrays", arrays, sizeof arrays);
 }

@@ -2,6 +2,8 @@
 #ifndef GRAFT_FUZZ_CALLS_H
 #define GRAFT_FUZZ_CALLS_H
 
+#define _GNU_SOURCE
+
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

@@ -105,7 +105,7 @@ static void graft_networks(handles *with, bytes *in) {
     if (graft_network_tensor_count(with->network[k]) != tensors) return;
     for (size_t t = 0; t < tensors; ++t) {
       described[k][t].struct_size = sizeof **described;
-      MUST(DONE(graft_network_tensor(with->network[k], t, &described[k][t])));
+      if (!DONE(graft_network_tensor(with->network[k], t, &described[k][t]))) return;
     }
     networks[k] = described[k];
   }

@@ -21,33 +21,20 @@ static int64_t work(const graft_network *network) {
 
 static void build_ready(handles *with, int to, bytes *in) {
   graft_network *made = NULL;
-  int kind = (int)below(in, 4);
+  int kind = (int)below(in, 2);
   int64_t classes = number(in, 4) + 1, side = number(in, 10) + 1, filters = number(in, 4) + 1;
-  int64_t size = below(in, 3);
   if (kind == 0) {
     graft_resnet_options options;
     graft_resnet_options_init(&options, sizeof options);
-    options.depth = 8 + 6 * size, options.classes = classes, options.base_filters = filters;
+    options.depth = 8, options.classes = classes, options.base_filters = filters;
     options.height = options.width = side, options.shortcut = (graft_shortcut)below(in, 3);
     DONE(graft_network_resnet(&options, &made));
-  } else if (kind == 1) {
+  } else {
     graft_densenet_options options;
     graft_densenet_options_init(&options, sizeof options);
-    options.depth = 10 + 6 * size, options.classes = classes, options.growth = filters;
+    options.depth = 10, options.classes = classes, options.growth = filters;
     options.height = options.width = side, options.dropout = real(in);
     DONE(graft_network_densenet(&options, &made));
-  } else if (kind == 2) {
-    graft_wide_resnet_options options;
-    graft_wide_resnet_options_init(&options, sizeof options);
-    options.depth = 10, options.widen = size, options.classes = classes;
-    options.height = options.width = side;
-    DONE(graft_network_wide_resnet(&options, &made));
-  } else {
-    graft_resnext_options options;
-    graft_resnext_options_init(&options, sizeof options);
-    options.depth = 11 + 9 * size, options.classes = classes;
-    options.height = options.width = side;
-    DONE(graft_network_resnext(&options, &made));
   }
   if (made == NULL) return;
   graft_network_destroy(with->network[to]);
@@ -139,7 +126,7 @@ static void read_tensors(graft_network *network) {
   for (size_t i = 0; i <= graft_network_tensor_count(network); ++i) {
     graft_tensor tensor = {.struct_size = sizeof tensor};
     int there = DONE(graft_network_tensor(network, i, &tensor));
-    MUST(there == (i < graft_network_tensor_count(network)));
+    MUST(!there || i < graft_network_tensor_count(network)); /* none before it is finished */
     DONE(graft_network_gradient(network, i, &tensor));
   }
 }
