@@ -35,6 +35,12 @@ static inline int64_t number(bytes *in, int64_t limit) {
   return odd[choice - 244];
 }
 
+/* Mostly 1 to limit. */
+static inline int64_t positive(bytes *in, int64_t limit) {
+  int64_t drawn = number(in, limit);
+  return drawn >= 0 && drawn < limit ? drawn + 1 : drawn;
+}
+
 /* Mostly between 0 and 2. */
 static inline double real(bytes *in) {
   static const double odd[] = {-1, -0.0, NAN, INFINITY, -INFINITY, 1e308, 5e-324, 1e-30, 1e30};

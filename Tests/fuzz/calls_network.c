@@ -22,7 +22,7 @@ static int64_t work(const graft_network *network) {
 static void build_ready(handles *with, int to, bytes *in) {
   graft_network *made = NULL;
   int kind = (int)below(in, 2);
-  int64_t classes = number(in, 4) + 1, side = number(in, 10) + 1, filters = number(in, 4) + 1;
+  int64_t classes = positive(in, 4), side = positive(in, 10), filters = positive(in, 4);
   if (kind == 0) {
     graft_resnet_options options;
     graft_resnet_options_init(&options, sizeof options);
@@ -64,7 +64,7 @@ void call_network(handles *with, bytes *in) {
   switch (which) {
     case 0: {
       graft_network *made = NULL;
-      if (!DONE(graft_network_create(number(in, 7) + 1, number(in, 9) + 1, number(in, 9) + 1, &made)))
+      if (!DONE(graft_network_create(positive(in, 7), positive(in, 9), positive(in, 9), &made)))
         return;
       graft_network_destroy(network);
       with->network[of] = made, with->values[of] = 1;

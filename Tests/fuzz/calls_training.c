@@ -2,8 +2,8 @@
 #include "calls.h"
 
 static void make_data(handles *with, int to, bytes *in) {
-  int64_t n = below(in, 7), shape[] = {n, number(in, 4) + 1, number(in, 9) + 1, number(in, 9) + 1};
-  int64_t labels[8], classes = number(in, 4) + 1;
+  int64_t n = below(in, 7), shape[] = {n, positive(in, 4), positive(in, 9), positive(in, 9)};
+  int64_t labels[8], classes = positive(in, 4);
   for (int i = 0; i < 8; ++i) labels[i] = number(in, 3);
   int fits = 1;
   for (int axis = 0; axis < 4; ++axis) fits &= shape[axis] >= 0 && shape[axis] <= 16;
@@ -94,7 +94,7 @@ static void make_trainer(handles *with, int to, bytes *in) {
   graft_options_init(&graft, sizeof graft);
   graft_distillation_options_init(&distillation, sizeof distillation);
   graft_augmentation how;
-  options.epochs = number(in, 3) + 1, options.batch_size = number(in, 4) + 1;
+  options.epochs = positive(in, 3), options.batch_size = positive(in, 4);
   options.threads = (int32_t)number(in, 4);
   options.grafting = (int32_t)number(in, 2);
   if (byte(in) % 2) {

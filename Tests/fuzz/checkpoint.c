@@ -185,6 +185,7 @@ static void save_after(const run *of, int calls, const char *to) {
 }
 
 static void prepare(void) {
+  if (unspoilt[0] != NULL) return;
   snprintf(directory, sizeof directory, "%s/run", folder());
   snprintf(again, sizeof again, "%s/again", folder());
   run of = make_run();
