@@ -25,7 +25,8 @@ extension Network {
     return output
   }
 
-  /// What is at a place within the network in evaluation; nil for what the last, linear layer reads.
+  /// What is at a place within the network in evaluation; nil for what the last, linear layer
+  /// reads.
   public func features(_ images: Tensor, at value: Output? = nil) throws(GraftError) -> Tensor {
     let place: Output
     if let value { place = value } else { place = try penultimate() }

@@ -201,8 +201,8 @@ private let denseNetDefaults: graft_densenet_options = {
   return graft_densenet_options(
     struct_size: MemoryLayout<graft_densenet_options>.size, depth: Int64(denseNet.depth),
     growth: Int64(denseNet.growth), base_filters: Int64(denseNet.baseFilters),
-    bottleneck: denseNet.hasBottlenecks ? 1 : 0, reduction: denseNet.reduction, classes: Int64(denseNet.classes),
-    channels: Int64(denseNet.input.channels), height: Int64(denseNet.input.height),
+    bottleneck: denseNet.hasBottlenecks ? 1 : 0, reduction: denseNet.reduction,
+    classes: Int64(denseNet.classes), channels: Int64(denseNet.input.channels), height: Int64(denseNet.input.height),
     width: Int64(denseNet.input.width), dropout: denseNet.dropout, seed: 0)
 }()
 

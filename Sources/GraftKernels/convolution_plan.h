@@ -10,16 +10,13 @@
 #define GRAFT_CONVOLUTION_PLAN_H
 
 #include "graft_convolution.h"
+#include "integers.h"
 
 #define GK_PANEL 32
 #define GK_MAX_RUNS (GK_MAX_KERNEL * GK_MAX_KERNEL)
 /* Floats that a tile may read past the last row it has copied: three pixels of a quad that is cut
  * by the row's end, and a panel's lanes. */
 #define GK_SLACK 64
-
-static inline int64_t gk_min(int64_t a, int64_t b) { return a < b ? a : b; }
-static inline int64_t gk_max(int64_t a, int64_t b) { return a > b ? a : b; }
-static inline int64_t gk_ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 /* Lanes of a group's panels: a multiple of 16. */
 static inline int64_t gk_padded(int64_t channels) { return gk_ceil_div(channels, 16) * 16; }
@@ -30,8 +27,10 @@ static inline int64_t gk_panel_width(int64_t lane, int64_t padded) {
 }
 
 /* ---- Winograd's way (winograd_tiles.h) ----
- * Taken where it saves products and the transforms stay small beside them. The positions' weights
- * should stay in the second-level cache unless many squares share a read of them. */
+ * Taken where a product serves 16 channels and filters at least twice over: with fewer the
+ * transforms and broadcasts cost what the products save. Maps must cut into whole squares, and into
+ * enough of them that a read of the positions' weights pays; a sum over the channels is not cut
+ * into parts. */
 #define GK_POSITIONS 16
 
 static inline int gk_is_winograd(const gk_convolution *s) {
@@ -84,7 +83,8 @@ static inline int64_t gk_in_width(const gk_convolution *s) {
          (s->kernel_width - 1) * s->dilation_width + 1;
 }
 
-/* Rows of output in a forward tile (and in a backward band): about 8192 floats of input. */
+/* Rows of output in a forward tile (and in a backward band): about 8192 floats of input; where
+ * neighbouring rows of output read the same rows, at least four if they take at most 65536. */
 static inline int64_t gk_band(const gk_convolution *s) {
   int64_t row = gk_in_width(s) * (s->channels / s->groups);
   int64_t rows = 8192 / gk_max(1, row * s->stride_height);

@@ -259,13 +259,14 @@ static void convolution_forward_tile(void *context, int64_t tile, int worker) {
     copy_rows(copied, s, &job->in, image, 0, first - s->padding_height, gk_in_rows(s, rows));
     winograd_grid(job->packed, job->bias, rows, s->out_width, copied, row, channels, out, out_row,
                   s->filters, s->filters, 0, gk_winograd_block(s), scratch);
-  }
-  for (int64_t g = 0; g < s->groups && !gk_is_winograd(s); ++g) {
-    copy_rows(scratch, s, &job->in, image, g, first * s->stride_height - s->padding_height,
-              gk_in_rows(s, rows));
-    grid(job->runs, job->packed + g * weights, job->bias ? job->bias + g * filters : NULL, rows,
-         s->out_width, scratch, s->stride_height * row, s->stride_width * channels,
-         out + g * filters, out_row, s->filters, filters, 0);
+  } else {
+    for (int64_t g = 0; g < s->groups; ++g) {
+      copy_rows(scratch, s, &job->in, image, g, first * s->stride_height - s->padding_height,
+                gk_in_rows(s, rows));
+      grid(job->runs, job->packed + g * weights, job->bias ? job->bias + g * filters : NULL, rows,
+           s->out_width, scratch, s->stride_height * row, s->stride_width * channels,
+           out + g * filters, out_row, s->filters, filters, 0);
+    }
   }
   if (job->statistics != NULL) {
     float *statistics = job->statistics + tile * 2 * s->filters;

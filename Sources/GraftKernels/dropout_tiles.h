@@ -40,6 +40,17 @@ static void dropout_share(const gk_dropout_job *job, int64_t tile, const float *
   }
 }
 
+/* Numbers `e` to `end` of an image through a view: to a pixel's end, whole pixels, what is left. */
+static void dropout_read(const gk_view *view, const float *x, float *to, int64_t e, int64_t end,
+                         int64_t channels) {
+  while (e < end) {
+    int64_t c = e % channels, pixels = c == 0 ? (end - e) / channels : 0;
+    int64_t some = pixels > 0 ? channels : gk_min(end - e, channels - c);
+    read_view(to + e, some, view, x + e, some, gk_max(1, pixels), some, c);
+    e += gk_max(1, pixels) * some;
+  }
+}
+
 static void dropout_tile(void *context, int64_t tile, int worker) {
   const gk_dropout_job *job = context;
   const gk_dropout *s = job->shape;
@@ -47,25 +58,12 @@ static void dropout_tile(void *context, int64_t tile, int worker) {
   int64_t size = s->pixels * s->channels, image = tile / job->tiles;
   const float *x = job->in.x + image * size;
   float *out = job->out + image * size;
-  if (job->in.scale == NULL && job->in.slope == 1) {
-    dropout_share(job, tile, x, out);
-    return;
+  if (job->in.scale != NULL || job->in.slope != 1) {
+    int64_t first = tile % job->tiles * GK_DROPOUT_GRAIN;
+    dropout_read(&job->in, x, out, first, gk_min(size, first + GK_DROPOUT_GRAIN), s->channels);
+    x = out;
   }
-  int64_t first = tile % job->tiles * GK_DROPOUT_GRAIN;
-  int64_t end = gk_min(size, first + GK_DROPOUT_GRAIN);
-  float copy[PHILOX_WORDS];
-  for (int64_t e = first; e < end; e += PHILOX_WORDS) {
-    uint32_t words[PHILOX_WORDS];
-    dropout_words(s, image, e / 4, words);
-    int64_t many = gk_min(PHILOX_WORDS, end - e);
-    for (int64_t i = 0; i < many;) {
-      int64_t c = (e + i) % s->channels, run = gk_min(many - i, s->channels - c);
-      read_view(copy + i, run, &job->in, x + e + i, run, 1, run, c);
-      i += run;
-    }
-    for (int64_t i = 0; i < many; ++i)
-      out[e + i] = words[i] >= s->threshold ? copy[i] * s->scale : 0;
-  }
+  dropout_share(job, tile, x, out);
 }
 
 static void dropout_backward_tile(void *context, int64_t tile, int worker) {

@@ -7,10 +7,10 @@
  * contributes to. */
 
 #if LANES == 16
-#define SPREAD4(v, j)                                                                           \
+#define SPREAD4(v, j)                                                                        \
   __builtin_shufflevector(v, v, j, j, j, j, 4 + j, 4 + j, 4 + j, 4 + j, 8 + j, 8 + j, 8 + j, \
                           8 + j, 12 + j, 12 + j, 12 + j, 12 + j)
-#define SPREAD8(v, j)                                                                         \
+#define SPREAD8(v, j)                                                                             \
   __builtin_shufflevector(v, v, j, j, j, j, j, j, j, j, 8 + j, 8 + j, 8 + j, 8 + j, 8 + j, 8 + j, \
                           8 + j, 8 + j)
 #elif LANES == 8
@@ -29,14 +29,22 @@ INLINE vf spread(const int w, const float *from, int64_t back, const int j) {
   if (w == 8) {
     vf v = load(from);
     switch (j) {
-      case 0: return SPREAD8(v, 0);
-      case 1: return SPREAD8(v, 1);
-      case 2: return SPREAD8(v, 2);
-      case 3: return SPREAD8(v, 3);
-      case 4: return SPREAD8(v, 4);
-      case 5: return SPREAD8(v, 5);
-      case 6: return SPREAD8(v, 6);
-      default: return SPREAD8(v, 7);
+      case 0:
+        return SPREAD8(v, 0);
+      case 1:
+        return SPREAD8(v, 1);
+      case 2:
+        return SPREAD8(v, 2);
+      case 3:
+        return SPREAD8(v, 3);
+      case 4:
+        return SPREAD8(v, 4);
+      case 5:
+        return SPREAD8(v, 5);
+      case 6:
+        return SPREAD8(v, 6);
+      default:
+        return SPREAD8(v, 7);
     }
   }
 #endif
@@ -48,7 +56,9 @@ INLINE vf spread(const int w, const float *from, int64_t back, const int j) {
   if (w < LANES) {                               \
     UNROLL for (int j = 0; j < w; ++j) { BODY; } \
   } else {                                       \
-    for (int j = 0; j < w; ++j) { BODY; }        \
+    for (int j = 0; j < w; ++j) {                \
+      BODY;                                      \
+    }                                            \
   }
 
 /* Channel j's share of one tap of `pixels` neighbouring pixels. */
@@ -60,8 +70,8 @@ INLINE void grouped_tap(const int w, const int pixels, const int j, vf *sums, co
 
 /* The same of three taps side by side, of pixels that are neighbours in the input as well. */
 INLINE void grouped_three(const int w, const int pixels, const int j, vf *sums,
-                          const float *const *weights, int64_t at, const float *in,
-                          int64_t in_step, int64_t back) {
+                          const float *const *weights, int64_t at, const float *in, int64_t in_step,
+                          int64_t back) {
   vf weight[3];
   UNROLL for (int k = 0; k < 3; ++k) weight[k] = load(weights[k] + at);
   UNROLL for (int p = 0; p < pixels + 2; ++p) {
@@ -108,25 +118,25 @@ INLINE void grouped_some(const int w, const int pixels, const int threes, const 
 #define GROUPED_PIXELS (LANES == 16 ? 16 : 8)
 
 /* A row of `columns` pixels: in blocks, the last of which may take pixels once more. */
-#define GROUPED_ROW(W)                                                                       \
-  static void grouped_row_##W(const grouped_job *job, int64_t columns) {                     \
-    int64_t x = 0;                                                                           \
-    if (job->threes) {                                                                       \
-      for (; x + GROUPED_PIXELS <= columns; x += GROUPED_PIXELS)                             \
-        grouped_some(W, GROUPED_PIXELS, 1, job, x);                                          \
-      for (; x + 4 <= columns; x += 4) grouped_some(W, 4, 1, job, x);                        \
-      if (x < columns && columns >= 4 && !job->accumulate) {                                 \
-        grouped_some(W, 4, 1, job, columns - 4);                                             \
-        return;                                                                              \
-      }                                                                                      \
-    } else {                                                                                 \
-      for (; x + 8 <= columns; x += 8) grouped_some(W, 8, 0, job, x);                        \
-      if (x < columns && columns >= 8 && !job->accumulate) {                                 \
-        grouped_some(W, 8, 0, job, columns - 8);                                             \
-        return;                                                                              \
-      }                                                                                      \
-    }                                                                                        \
-    for (; x < columns; ++x) grouped_some(W, 1, 0, job, x);                                  \
+#define GROUPED_ROW(W)                                                   \
+  static void grouped_row_##W(const grouped_job *job, int64_t columns) { \
+    int64_t x = 0;                                                       \
+    if (job->threes) {                                                   \
+      for (; x + GROUPED_PIXELS <= columns; x += GROUPED_PIXELS)         \
+        grouped_some(W, GROUPED_PIXELS, 1, job, x);                      \
+      for (; x + 4 <= columns; x += 4) grouped_some(W, 4, 1, job, x);    \
+      if (x < columns && columns >= 4 && !job->accumulate) {             \
+        grouped_some(W, 4, 1, job, columns - 4);                         \
+        return;                                                          \
+      }                                                                  \
+    } else {                                                             \
+      for (; x + 8 <= columns; x += 8) grouped_some(W, 8, 0, job, x);    \
+      if (x < columns && columns >= 8 && !job->accumulate) {             \
+        grouped_some(W, 8, 0, job, columns - 8);                         \
+        return;                                                          \
+      }                                                                  \
+    }                                                                    \
+    for (; x < columns; ++x) grouped_some(W, 1, 0, job, x);              \
   }
 
 GROUPED_ROW(4)
@@ -250,23 +260,23 @@ INLINE void grouped_weights_any(const int w, const int first, const float *x, in
   }
 }
 
-#define GROUPED_WEIGHTS(W)                                                                      \
-  static void grouped_weights_##W(const depthwise_taps *taps, const float *x, int64_t x_row,    \
-                                  int64_t x_step, int64_t back, const float *d, int64_t d_row,  \
-                                  int64_t d_step, int64_t rows, int64_t columns, float *to,     \
-                                  int64_t lanes, int threes) {                                  \
-    for (int64_t t = 0; t < taps->count; t += threes ? 3 : 1) {                                 \
-      const float *from = x + taps->offset[t];                                                  \
-      float *at = to + taps->weight[t];                                                         \
-      UNROLL for (int first = 0; first < W; first += GROUPED_SUMS) {                            \
-        if (threes)                                                                             \
-          grouped_weights_threes(W, first, from, x_row, x_step, back, d, d_row, d_step, rows,   \
-                                 columns, at, W * lanes, lanes);                                \
-        else                                                                                    \
-          grouped_weights_any(W, first, from, x_row, x_step, back, d, d_row, d_step, rows,      \
-                              columns, at, lanes);                                              \
-      }                                                                                         \
-    }                                                                                           \
+#define GROUPED_WEIGHTS(W)                                                                     \
+  static void grouped_weights_##W(const depthwise_taps *taps, const float *x, int64_t x_row,   \
+                                  int64_t x_step, int64_t back, const float *d, int64_t d_row, \
+                                  int64_t d_step, int64_t rows, int64_t columns, float *to,    \
+                                  int64_t lanes, int threes) {                                 \
+    for (int64_t t = 0; t < taps->count; t += threes ? 3 : 1) {                                \
+      const float *from = x + taps->offset[t];                                                 \
+      float *at = to + taps->weight[t];                                                        \
+      UNROLL for (int first = 0; first < W; first += GROUPED_SUMS) {                           \
+        if (threes)                                                                            \
+          grouped_weights_threes(W, first, from, x_row, x_step, back, d, d_row, d_step, rows,  \
+                                 columns, at, W *lanes, lanes);                                \
+        else                                                                                   \
+          grouped_weights_any(W, first, from, x_row, x_step, back, d, d_row, d_step, rows,     \
+                              columns, at, lanes);                                             \
+      }                                                                                        \
+    }                                                                                          \
   }
 
 GROUPED_WEIGHTS(4)
@@ -333,9 +343,10 @@ static void grouped_backward_block(const gk_depthwise_job *job, int64_t chunk,
       depthwise_copy_rows(x, s, &job->in, image, y * s->stride_height - s->padding_height,
                           gk_in_rows(s, live), block);
       for (int64_t c = 0; c < block.live; c += LANES) {
-        (w == 4 ? grouped_weights_4 : w == 8 ? grouped_weights_8 : grouped_weights_16)(
-            &taps, x + c, x_row, x_step, c % w, inside + c, row, lanes, live, s->out_width,
-            partial + c, s->channels, threes);
+        (w == 4   ? grouped_weights_4
+         : w == 8 ? grouped_weights_8
+                  : grouped_weights_16)(&taps, x + c, x_row, x_step, c % w, inside + c, row, lanes,
+                                        live, s->out_width, partial + c, s->channels, threes);
       }
       if (!job->want_bias) continue;
       float *bias = partial + taps.count * w * s->channels + block.first;

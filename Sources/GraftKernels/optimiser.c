@@ -1,6 +1,7 @@
 #include "graft_optimiser.h"
 
 #include "graft_parallel.h"
+#include "integers.h"
 
 #include <string.h>
 
@@ -9,9 +10,7 @@
 /* Floats in a tile, and sums that run side by side within one. Both are part of the result. */
 enum { TILE = 16384, LANES = 8 };
 
-static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
-
-int64_t gk_square_tiles(int64_t count) { return count > 0 ? (count - 1) / TILE + 1 : 0; }
+int64_t gk_square_tiles(int64_t count) { return gk_ceil_div(count, TILE); }
 
 /* ---- the sum of squares ---------------------------------------------------------------------- */
 
@@ -24,7 +23,7 @@ typedef struct squares {
 static void square_tile(void *context, int64_t tile, int worker) {
   (void)worker;
   const squares *job = context;
-  int64_t i = tile * TILE, end = least(job->count, i + TILE);
+  int64_t i = tile * TILE, end = gk_min(job->count, i + TILE);
   double sums[LANES] = {0}, sum = 0;
   for (; i + LANES <= end; i += LANES)
     for (int k = 0; k < LANES; ++k) sums[k] += (double)job->x[i + k] * (double)job->x[i + k];
@@ -54,7 +53,7 @@ typedef struct averaging {
 static void average_tile(void *context, int64_t tile, int worker) {
   (void)worker;
   const averaging *job = context;
-  int64_t i = tile * TILE, end = least(job->count, i + TILE);
+  int64_t i = tile * TILE, end = gk_min(job->count, i + TILE);
   for (; i < end; ++i) job->average[i] += job->rate * (job->x[i] - job->average[i]);
 }
 
@@ -66,7 +65,7 @@ void gk_average(int threads, float *average, const float *x, float rate, int64_t
 void gk_swap(float *a, float *b, int64_t count) {
   float held[1024];
   for (int64_t i = 0; i < count; i += 1024) {
-    size_t size = (size_t)least(1024, count - i) * sizeof *a;
+    size_t size = (size_t)gk_min(1024, count - i) * sizeof *a;
     memcpy(held, a + i, size);
     memcpy(a + i, b + i, size);
     memcpy(b + i, held, size);

@@ -1,8 +1,8 @@
 import GraftKernels
 import GraftSupport
 
-/// A caller's batch, checked: N x C x H x W (or N x C where height and width are 1), float32, of any
-/// strides.
+/// A caller's batch, checked: N x C x H x W (or N x C where height and width are 1), float32, of
+/// any strides.
 struct Batch {
   let count: Int
   private let floats: UnsafeMutablePointer<Float>?

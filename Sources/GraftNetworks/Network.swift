@@ -235,7 +235,7 @@ public final class Network {
     guard training else { return try begin(images: images, value: try output()) }
     try forget(images)
     let pass = Pass(
-      images: images, threads: gk_threads(Int32(clamping: threads)), isTraining: training,
+      images: images, threads: gk_threads(Int32(clamping: threads)), isTraining: true,
       randomness: RandomStream.Family(
         seed: randomness.seed, purpose: .dropout, randomness.step
       ).key, workspace: workspace)

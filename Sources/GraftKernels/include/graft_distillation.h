@@ -20,8 +20,8 @@ typedef struct gk_distillation {
    * both where no image is mixed. */
   const int64_t *others;
   const double *shares;
-  double smoothing; /* this much of the target is spread over all classes alike */
-  gk_logits gradient;       /* data NULL where not wanted; may be the student's own memory */
+  double smoothing;   /* this much of the target is spread over all classes alike */
+  gk_logits gradient; /* data NULL where not wanted; may be the student's own memory */
   double temperature, label_weight, distillation_weight;
 } gk_distillation;
 

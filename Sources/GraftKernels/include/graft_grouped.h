@@ -10,7 +10,7 @@
 int gk_is_grouped(const gk_convolution *s);
 
 /* Sizes, in floats, of what the caller provides. */
-size_t gk_grouped_packed_size(const gk_convolution *s); /* for either pass */
+size_t gk_grouped_packed_size(const gk_convolution *s);  /* for either pass */
 size_t gk_grouped_scratch_size(const gk_convolution *s); /* for each worker */
 size_t gk_grouped_partial_size(const gk_convolution *s);
 

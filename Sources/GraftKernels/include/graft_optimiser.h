@@ -1,5 +1,5 @@
-/* Passes over parameters beside the optimiser's own step (gk_sgd): the gradients' norm, and a moving
- * average of the weights. Their bits depend on neither threads nor instruction set. */
+/* Passes over parameters beside the optimiser's own step (gk_sgd): the gradients' norm, and a
+ * moving average of the weights. Their bits depend on neither threads nor instruction set. */
 #ifndef GRAFT_OPTIMISER_H
 #define GRAFT_OPTIMISER_H
 

@@ -1,8 +1,8 @@
 import GraftSupport
 
 /// DenseNet for small images (Huang et al. 2017, "Densely Connected Convolutional Networks",
-/// section 3): three dense blocks, in which every layer reads the outputs of all layers before it and adds
-/// `growth` channels of its own; between them a 1x1 convolution and average pooling. With
+/// section 3): three dense blocks, in which every layer reads the outputs of all layers before it
+/// and adds `growth` channels of its own; between them a 1x1 convolution and average pooling. With
 /// bottlenecks and compression it is DenseNet-BC.
 public struct DenseNet: Equatable, Sendable {
   /// 6n + 4 with bottlenecks, 3n + 4 without.

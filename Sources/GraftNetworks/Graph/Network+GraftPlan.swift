@@ -5,7 +5,8 @@ extension Network {
   /// What follows what in a graft, read off the structure: every convolution and linear layer
   /// decides for itself, but a linear layer fed by convolution features (through pooling or
   /// flattening) takes that convolution's coefficient; biases and batch norms take that of the
-  /// layer that feeds them, after a sum or a concatenation that of the layer that runs last before it.
+  /// layer that feeds them, after a sum or a concatenation that of the layer that runs last before
+  /// it.
   public func graftPlan() throws(GraftError) -> GraftPlan {
     let places = Dictionary(
       tensors.enumerated().map { (ObjectIdentifier($1), $0) },

@@ -92,7 +92,7 @@ final class BatchNormOperation: Operation {
   }
 
   func reserve(_ pass: Pass) throws(GraftError) {
-    guard !pass.isTraining || pixels(pass) > 1 else {
+    guard pixels(pass) > 1 else {
       throw GraftError(
         .invalidArgument,
         "\(norm.tensors.weight.name): batch norm in training needs more than one value a channel; "
@@ -102,7 +102,6 @@ final class BatchNormOperation: Operation {
   }
 
   func forward(_ pass: Pass) {
-    guard pass.isTraining else { return norm.useRunningStatistics() }
     if statisticsComeWithInput { return }
     let (count, tiles) = (pixels(pass), tiles(pass))
     let statistics = pass.workspace.statistics.pointer

@@ -26,7 +26,7 @@ final class ConcatenationOperation: Operation {
 
   func reserve(_ pass: Pass) throws(GraftError) {
     try output.storage.reserve(images: pass.images)
-    guard pass.isTraining, !norms.isEmpty else { return }
+    guard !norms.isEmpty else { return }
     let tiles = Int(gk_pixel_tiles(pixels(pass), channels))
     try pass.workspace.reserve(statistics: tiles * 2 * output.shape.channels)
   }
@@ -35,8 +35,7 @@ final class ConcatenationOperation: Operation {
     for (index, input) in inputs.enumerated() {
       parts[index] = gk_part(in: input.view, channels: Int64(input.shape.channels))
     }
-    let collects = pass.isTraining && !norms.isEmpty
-    let statistics = collects ? pass.workspace.statistics.pointer : nil
+    let statistics = norms.isEmpty ? nil : pass.workspace.statistics.pointer
     gk_concatenate_forward(
       pass.threads, parts.pointer, Int64(inputs.count), output.storage.pointer, statistics,
       pixels(pass), channels)

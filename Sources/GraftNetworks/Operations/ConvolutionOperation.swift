@@ -58,15 +58,14 @@ final class ConvolutionOperation: Operation {
       throw GraftError(.outOfMemory, "\(weight.name): the work on this batch is too large")
     }
     try pass.workspace.reserve(
-      scratch: scratch, statistics: pass.isTraining && !norms.isEmpty ? statistics : 0,
-      partial: pass.isTraining ? kernel.partialSize(&shape) : 0)
+      scratch: scratch, statistics: norms.isEmpty ? 0 : statistics,
+      partial: kernel.partialSize(&shape))
   }
 
   func forward(_ pass: Pass) {
     var shape = shape(pass)
     kernel.pack(&shape, weight.values.pointer, to: packed.pointer)
-    let collects = pass.isTraining && !norms.isEmpty
-    let statistics = collects ? pass.workspace.statistics.pointer : nil
+    let statistics = norms.isEmpty ? nil : pass.workspace.statistics.pointer
     kernel.forward(
       &shape, pass.threads, input.view, packed.pointer, bias?.values.pointer,
       output.storage.pointer, statistics, pass.workspace.scratch.pointer)

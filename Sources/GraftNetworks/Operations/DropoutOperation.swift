@@ -1,9 +1,9 @@
 import GraftKernels
 import GraftSupport
 
-/// Dropout: in training a number is kept with probability 1 - p and divided by it, or becomes 0; in
-/// evaluation nothing happens. What is dropped is a function of the pass's randomness, the dropout's
-/// number, the image's place in the batch and the element's in the image.
+/// Dropout: a number is kept with probability 1 - p and divided by it, or becomes 0. (In evaluation
+/// there is none: ForwardSteps.) What is dropped is a function of the pass's randomness, the
+/// dropout's number, the image's place in the batch and the element's in the image.
 final class DropoutOperation: Operation {
   private let probability: Double
   private let number: Int
@@ -31,15 +31,8 @@ final class DropoutOperation: Operation {
   }
 
   func forward(_ pass: Pass) {
-    if pass.isTraining {
-      var shape = shape(pass)
-      gk_dropout_forward(&shape, pass.threads, input.view, output.storage.pointer)
-    } else {
-      let none = gk_view(x: nil, scale: nil, shift: nil, slope: 1, ceiling: 0)
-      gk_sum_forward(
-        pass.threads, input.view, none, 1, output.storage.pointer,
-        Int64(pass.images * output.shape.pixels), Int64(output.shape.channels))
-    }
+    var shape = shape(pass)
+    gk_dropout_forward(&shape, pass.threads, input.view, output.storage.pointer)
   }
 
   func backward(_ pass: Pass) throws(GraftError) {

@@ -14,6 +14,7 @@ protocol Operation: AnyObject {
 struct Pass {
   let images: Int
   let threads: Int32
+  /// Whether it may be run backward: then what that needs is kept.
   let isTraining: Bool
   /// What its dropouts draw from.
   let randomness: Philox.Key
