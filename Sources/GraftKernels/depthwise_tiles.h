@@ -144,14 +144,15 @@ static void depthwise_row(const depthwise_taps *taps, const float *weights, cons
   }
 }
 
-static void depthwise_forward_taps(const gk_convolution *s, depthwise_block block,
+/* Taps of output pixels; `size` floats of weights belong to a tap. */
+static void depthwise_forward_taps(const gk_convolution *s, depthwise_block block, int64_t size,
                                    depthwise_taps *taps) {
   int64_t lanes = block.lanes, row = gk_depthwise_in_width(s) * lanes;
   taps->count = 0;
   for (int64_t ky = 0; ky < s->kernel_height; ++ky)
     for (int64_t kx = 0; kx < s->kernel_width; ++kx) {
       taps->offset[taps->count] = ky * s->dilation_height * row + kx * s->dilation_width * lanes;
-      taps->weight[taps->count++] = (ky * s->kernel_width + kx) * gk_lanes(s) + block.first;
+      taps->weight[taps->count++] = (ky * s->kernel_width + kx) * size + block.first;
     }
 }
 
@@ -166,7 +167,7 @@ static void depthwise_forward_tile(void *context, int64_t tile, int worker) {
     depthwise_block block = depthwise_block_at(s, c);
     int64_t row = gk_depthwise_in_width(s) * block.lanes;
     depthwise_taps taps;
-    depthwise_forward_taps(s, block, &taps);
+    depthwise_forward_taps(s, block, gk_lanes(s), &taps);
     depthwise_copy_rows(scratch, s, &job->in, image, first * s->stride_height - s->padding_height,
                         gk_in_rows(s, rows), block);
     for (int64_t y = 0; y < rows; ++y)
@@ -217,6 +218,23 @@ static void depthwise_weights(const depthwise_taps *taps, int64_t first, const f
   }
 }
 
+/* Taps of the input pixels of one phase (convolution_plan.h), over rows of the copied gradient. */
+static void depthwise_backward_taps(const gk_depthwise_job *job, int64_t py, int64_t px,
+                                    depthwise_block block, int64_t size, depthwise_taps *taps) {
+  const gk_convolution *s = job->shape;
+  int64_t lanes = block.lanes, row = (job->halo.left + s->out_width + job->halo.right) * lanes;
+  gk_axis_taps ty, tx;
+  gk_phase_taps(s->kernel_height, s->stride_height, s->padding_height, s->dilation_height, py, &ty);
+  gk_phase_taps(s->kernel_width, s->stride_width, s->padding_width, s->dilation_width, px, &tx);
+  taps->count = 0;
+  for (int64_t i = 0; i < ty.count; ++i)
+    for (int64_t j = 0; j < tx.count; ++j) {
+      taps->offset[taps->count] =
+          (ty.offset[i] + job->halo.low) * row + (tx.offset[j] + job->halo.left) * lanes;
+      taps->weight[taps->count++] = (ty.tap[i] * s->kernel_width + tx.tap[j]) * size + block.first;
+    }
+}
+
 /* The input's gradient for the rows that belong to output rows `first` on. `d` is the first of the
  * copied gradient's rows, `first` - halo.low. */
 static void depthwise_input(const gk_depthwise_job *job, int64_t image, int64_t first, int64_t rows,
@@ -225,21 +243,9 @@ static void depthwise_input(const gk_depthwise_job *job, int64_t image, int64_t 
   int64_t lanes = block.lanes, row = (job->halo.left + s->out_width + job->halo.right) * lanes;
   float *out = job->input_gradient + image * s->height * s->width * s->channels + block.first;
   for (int64_t py = 0; py < s->stride_height; ++py) {
-    gk_axis_taps ty;
-    gk_phase_taps(s->kernel_height, s->stride_height, s->padding_height, s->dilation_height, py,
-                  &ty);
     for (int64_t px = 0; px < s->stride_width; ++px) {
-      gk_axis_taps tx;
-      gk_phase_taps(s->kernel_width, s->stride_width, s->padding_width, s->dilation_width, px, &tx);
       depthwise_taps taps;
-      taps.count = 0;
-      for (int64_t i = 0; i < ty.count; ++i)
-        for (int64_t j = 0; j < tx.count; ++j) {
-          taps.offset[taps.count] =
-              (ty.offset[i] + job->halo.low) * row + (tx.offset[j] + job->halo.left) * lanes;
-          taps.weight[taps.count++] =
-              (ty.tap[i] * s->kernel_width + tx.tap[j]) * gk_lanes(s) + block.first;
-        }
+      depthwise_backward_taps(job, py, px, block, gk_lanes(s), &taps);
       int64_t columns = gk_depthwise_phase_rows(s->width, px, s->stride_width);
       int64_t end = gk_min(first + rows, gk_depthwise_phase_rows(s->height, py, s->stride_height));
       for (int64_t y = first; y < end; ++y)
@@ -259,7 +265,7 @@ static void depthwise_backward_block(const gk_depthwise_job *job, int64_t chunk,
   int64_t x_row = gk_depthwise_in_width(s) * lanes * s->stride_height;
   float *x = d + (job->halo.low + band + job->halo.high) * row;
   depthwise_taps taps;
-  depthwise_forward_taps(s, block, &taps);
+  depthwise_forward_taps(s, block, gk_lanes(s), &taps);
   /* Input rows past those of the output (a stride that does not divide the height). */
   int64_t all = gk_max(s->out_height, gk_ceil_div(s->height, s->stride_height));
   int64_t end = gk_min(s->n, (chunk + 1) * job->chunk_images);

@@ -166,11 +166,9 @@ static void grouped_row(int64_t w, const depthwise_taps *taps, int threes, const
   }
 }
 
-/* Tap t's weights begin at t w channels. */
-static void grouped_taps(const gk_convolution *s, depthwise_block block, depthwise_taps *taps) {
-  depthwise_forward_taps(s, block, taps);
-  for (int64_t t = 0; t < taps->count; ++t)
-    taps->weight[t] = t * (s->channels / s->groups) * s->channels + block.first;
+/* Floats of one tap's weights. */
+static int64_t grouped_tap_size(const gk_convolution *s) {
+  return s->channels / s->groups * s->channels;
 }
 
 static void grouped_forward_tile(void *context, int64_t tile, int worker) {
@@ -184,7 +182,7 @@ static void grouped_forward_tile(void *context, int64_t tile, int worker) {
     depthwise_block block = depthwise_block_at(s, c);
     int64_t row = gk_depthwise_in_width(s) * block.lanes, step = s->stride_width * block.lanes;
     depthwise_taps taps;
-    grouped_taps(s, block, &taps);
+    depthwise_forward_taps(s, block, grouped_tap_size(s), &taps);
     int threes = grouped_in_threes(&taps, step);
     depthwise_copy_rows(scratch, s, &job->in, image, first * s->stride_height - s->padding_height,
                         gk_in_rows(s, rows), block);
@@ -291,21 +289,9 @@ static void grouped_input(const gk_depthwise_job *job, int64_t image, int64_t fi
   int64_t w = s->channels / s->groups;
   float *out = job->input_gradient + image * s->height * s->width * s->channels + block.first;
   for (int64_t py = 0; py < s->stride_height; ++py) {
-    gk_axis_taps ty;
-    gk_phase_taps(s->kernel_height, s->stride_height, s->padding_height, s->dilation_height, py,
-                  &ty);
     for (int64_t px = 0; px < s->stride_width; ++px) {
-      gk_axis_taps tx;
-      gk_phase_taps(s->kernel_width, s->stride_width, s->padding_width, s->dilation_width, px, &tx);
       depthwise_taps taps;
-      taps.count = 0;
-      for (int64_t i = 0; i < ty.count; ++i)
-        for (int64_t j = 0; j < tx.count; ++j) {
-          taps.offset[taps.count] =
-              (ty.offset[i] + job->halo.low) * row + (tx.offset[j] + job->halo.left) * lanes;
-          taps.weight[taps.count++] =
-              (ty.tap[i] * s->kernel_width + tx.tap[j]) * w * s->channels + block.first;
-        }
+      depthwise_backward_taps(job, py, px, block, grouped_tap_size(s), &taps);
       int threes = grouped_in_threes(&taps, lanes);
       int64_t columns = gk_depthwise_phase_rows(s->width, px, s->stride_width);
       int64_t end = gk_min(first + rows, gk_depthwise_phase_rows(s->height, py, s->stride_height));
@@ -327,7 +313,7 @@ static void grouped_backward_block(const gk_depthwise_job *job, int64_t chunk,
   int64_t x_step = s->stride_width * lanes;
   float *x = d + (job->halo.low + band + job->halo.high) * row;
   depthwise_taps taps;
-  grouped_taps(s, block, &taps);
+  depthwise_forward_taps(s, block, grouped_tap_size(s), &taps);
   int threes = grouped_in_threes(&taps, x_step);
   /* Input rows past those of the output (a stride that does not divide the height). */
   int64_t all = gk_max(s->out_height, gk_ceil_div(s->height, s->stride_height));
