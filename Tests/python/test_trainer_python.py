@@ -281,6 +281,26 @@ def interrupt(after: float) -> threading.Thread:
     return thread
 
 
+def test_a_step_that_fails_in_one_network_is_taken_again_by_that_one(digits, tmp_path):
+    trainer = make(digits)
+    second = trainer.networks[1].state_dict()
+    weight = second["conv1.weight"]
+    kept = weight.copy()
+    weight[...] = np.nan
+    with pytest.raises(graft.NotFiniteError, match="network 1, epoch 1, batch 1"):
+        trainer.run()
+    # Network 0 has taken the step: a checkpoint of the two would be of no moment of the run.
+    with pytest.raises(graft.InvalidStateError, match="run again, or load"):
+        trainer.save(tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    weight[...] = kept
+    assert all(np.isfinite(array).all() for array in second.values())  # statistics as before
+    trainer.run()
+    whole = make(digits)
+    whole.run()
+    assert_same_bits(weights(whole), weights(trainer))
+
+
 @pytest.fixture
 def interruptible():
     """Python's own handler, also where this process was started with the signal ignored."""
