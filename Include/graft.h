@@ -10,7 +10,10 @@
  *   change what you want; a later version may add fields at the end without breaking you. Structs
  *   that the library fills have their struct_size set by the caller, for the same reason.
  * - Handles are made by calls that say so and ended by their _destroy. Two threads may use
- *   different handles at once; one handle is used by one thread at a time.
+ *   different handles at once; one handle is used by one thread at a time. A handle that has ended,
+ *   one of another kind and whatever else is none get GRAFT_INVALID_ARGUMENT, always: a handle is
+ *   never read through, and none is given out twice. (Only to use one while another thread is ending
+ *   it is undefined.)
  * - The library never prints, never ends the process, keeps no pointer after a call unless its
  *   comment says so, and leaves the process's own settings (threads of OpenMP or BLAS) alone.
  */

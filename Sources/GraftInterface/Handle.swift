@@ -1,27 +1,20 @@
 import GraftKernels
 import GraftSupport
 
-// What an opaque `graft_... *` points to: a small box that knows what it holds. A pointer to
-// something else, or a handle of another kind, is told apart where memory allows it.
+// What an opaque `graft_... *` stands for: an object and its kind, in the kernels' table of live
+// handles. A handle is a number that is never given out twice and never read through, so that
+// whatever else a caller passes is told from it.
 
-private struct Box {
-  var mark: UInt64
-  var kind: ObjectIdentifier
-  var object: Unmanaged<AnyObject>
-}
-
-private let liveMark: UInt64 = 0x4772_6166_7448_6e64  // "GraftHnd"
+private func kind<T: AnyObject>(_ type: T.Type) -> UInt { UInt(bitPattern: ObjectIdentifier(type)) }
 
 /// Makes a handle that holds `object` until `destroyHandle`.
 func makeHandle<T: AnyObject>(_ object: T) throws(GraftError) -> OpaquePointer {
-  guard let memory = gk_allocate(1, MemoryLayout<Box>.size) else {
+  let held = Unmanaged.passRetained(object)
+  guard let handle = OpaquePointer(bitPattern: gk_handle_make(kind(T.self), held.toOpaque())) else {
+    held.release()
     throw GraftError(.outOfMemory, "no memory for a handle")
   }
-  memory.bindMemory(to: Box.self, capacity: 1).initialize(
-    to: Box(
-      mark: liveMark, kind: ObjectIdentifier(T.self),
-      object: Unmanaged.passRetained(object as AnyObject)))
-  return OpaquePointer(memory)
+  return handle
 }
 
 /// The object behind a handle.
@@ -29,22 +22,23 @@ func object<T: AnyObject>(_ handle: OpaquePointer?, _ type: T.Type, _ name: Stri
   throws(GraftError) -> T
 {
   let handle = try required(handle, name)
-  guard UInt(bitPattern: handle) % UInt(MemoryLayout<Box>.alignment) == 0 else {
-    throw GraftError(.invalidArgument, "\(name) is not a handle of this library")
-  }
-  let box = UnsafePointer<Box>(handle)
-  guard box.pointee.mark == liveMark, box.pointee.kind == ObjectIdentifier(type) else {
+  var found: UInt = 0
+  guard let object = gk_handle_find(UInt(bitPattern: handle), &found) else {
     throw GraftError(
-      .invalidArgument, "\(name) is not a live handle of its kind (destroyed, or of another kind)")
+      .invalidArgument, "\(name) is not a live handle of this library (has it been destroyed?)")
   }
-  return unsafeDowncast(box.pointee.object.takeUnretainedValue(), to: type)
+  guard found == kind(type) else {
+    throw GraftError(.invalidArgument, "\(name) is a handle of another kind")
+  }
+  return Unmanaged<T>.fromOpaque(object).takeUnretainedValue()
 }
 
 /// Ends a handle. NULL is allowed, and whatever is not a live handle of this kind is left alone.
 func destroyHandle<T: AnyObject>(_ handle: OpaquePointer?, _ type: T.Type) {
-  guard let handle, (try? object(handle, type, "handle")) != nil else { return }
-  let box = UnsafeMutablePointer<Box>(handle)
-  box.pointee.mark = 0
-  box.pointee.object.release()
-  gk_free(box)
+  var found: UInt = 0
+  let handle = UInt(bitPattern: handle)
+  guard gk_handle_find(handle, &found) != nil, found == kind(type),
+    let object = gk_handle_end(handle)
+  else { return }
+  Unmanaged<T>.fromOpaque(object).release()
 }

@@ -11,6 +11,7 @@
 #include "graft_dropout.h"
 #include "graft_elementwise.h"
 #include "graft_grouped.h"
+#include "graft_handles.h"
 #include "graft_information.h"
 #include "graft_instructions.h"
 #include "graft_linear.h"
