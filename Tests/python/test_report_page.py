@@ -152,6 +152,34 @@ def test_filters_that_died_and_came_back(runs, numbers):
     assert {what for *_, what in expected} == {"died", "came back"}
 
 
+def test_panels_show_whole_lines_under_whole_names():
+    """The first network's range and a short title are not everybody's."""
+    from matplotlib.figure import Figure as Canvas
+
+    from graft._page._analysis import subjects
+    from graft._page._figures import Figures
+
+    still = graft.Recorder()
+    rng = np.random.default_rng(0)
+    for epoch in range(7):
+        still.record([weights(rng, 0)], epoch)
+    grafted = Run(3, ["first", "second"], 6).recorder.recording
+    grafted = {f"grafted and distilled, {part}": grafted for part in ("once", "twice")}
+    networks = subjects({"baseline": still.recording} | grafted)
+    drawn = Figures(networks, 0.1, png=False)
+    canvas = Canvas()
+    drawn._draw = lambda *arguments: arguments[-1](canvas)
+    list(drawn.changes())
+    panels = canvas.axes[:len(networks)]
+    most = [line.get_ydata().max() for axes in panels for line in axes.get_lines()[:1]]
+    assert most[0] == 0 and max(most) == 4
+    assert all(axes.get_ylim()[0] == 0 and axes.get_ylim()[1] > 4 for axes in panels)
+    titles = [axes.get_title(loc="left") for axes in panels]
+    assert len(set(titles)) == len(networks)
+    assert titles[2].split() == "grafted and distilled, once, second".split()
+    assert max(len(line) for line in titles[2].splitlines()) <= 14
+
+
 def test_entropies_and_grafts(runs, numbers):
     totals = {(row["network"], row["epoch"]): row["entropy"] for row in numbers["epochs"]}
     for name, run, k in each(runs):

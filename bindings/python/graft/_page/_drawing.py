@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import re
+import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -141,6 +142,14 @@ def layer_label(name: str) -> str:
     for ending in (".weight", ".kernel", "/kernel"):
         name = name.removesuffix(ending)
     return label(name, 24)
+
+
+def panel_title(name: str, width: int, lines: int = 3) -> str:
+    """A name over a narrow panel, on several lines of so many characters."""
+    wrapped = textwrap.wrap(printable(name), width)
+    if len(wrapped) <= lines:
+        return "\n".join(wrapped)
+    return "\n".join(textwrap.wrap(label(name, lines * width * 2 // 3), width)[:lines])
 
 
 def grid(axes: Axes) -> None:

@@ -21,6 +21,7 @@ from ._drawing import (
     label,
     layer_label,
     legend,
+    panel_title,
     style,
     whole_epochs,
 )
@@ -256,12 +257,13 @@ class Figures:
             return
 
         def paint(canvas: Any) -> None:
+            from matplotlib.ticker import MaxNLocator
+
             grid_of_axes = canvas.subplots(2, len(found), squeeze=False, sharex=True, sharey="row")
             for column, (one, what) in enumerate(found):
                 top, bottom = grid_of_axes[:, column]
-                top.set_title(label(one.name, 64 // len(found)), loc="left")
+                top.set_title(panel_title(one.name, 72 // len(found)), loc="left")
                 self._line(top, one, one.epochs, what.invalid)
-                top.set_ylim(bottom=0)
                 step = float(np.diff(one.epochs).min()) * 0.9
                 for back, sign, colour in ((True, 1, "#2a9d6f"), (False, -1, "#c0392b")):
                     epochs, counts = np.unique(what.epochs[what.back == back], return_counts=True)
@@ -273,6 +275,10 @@ class Figures:
                 grid(bottom)
             grid_of_axes[0][0].set_ylabel("invalid filters")
             grid_of_axes[1][0].set_ylabel("died  |  came back")
+            most = max(int(what.invalid.max()) for _, what in found)  # the panels share their scale
+            grid_of_axes[0][0].set_ylim(0, 1.05 * max(most, 1))
+            for axes in grid_of_axes[:, 0]:
+                axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
             grid_of_axes[1][0].yaxis.set_major_formatter(lambda at, _: f"{abs(at):g}")
             legend(canvas, [key("came back to life", "#2a9d6f", linewidth=6),
                             key("died", "#c0392b", linewidth=6)])
