@@ -33,8 +33,8 @@ def png_size(path: Path) -> tuple[int, int]:
 
 
 def test_the_demo_on_digits(tmp_path):
-    picture = tmp_path / "demo.png"
-    result = run("--epochs", "2", "--seeds", "2", "--picture", str(picture))
+    picture, page = tmp_path / "demo.png", tmp_path / "demo.html"
+    result = run("--epochs", "2", "--seeds", "2", "--picture", str(picture), "--report", str(page))
     assert result.returncode == 0, result.stderr
     for arm in ("baseline", "grafted", "grafted + distilled"):
         lines = [line for line in result.stdout.splitlines() if line.startswith(f"{arm}  ")]
@@ -45,6 +45,10 @@ def test_the_demo_on_digits(tmp_path):
     assert "bit for bit" in text
     assert max(map(len, result.stdout.splitlines())) < 100
     assert png_size(picture) == (1800, 1440)
+    html = page.read_text()
+    for network in ("baseline", "grafted, network 1", "grafted + distilled, network 0"):
+        assert f">{network}<" in html
+    assert "5 networks, 3 runs, 2 epochs, 2 grafts" in html
     check_readme(result.stdout)
 
 
@@ -82,7 +86,7 @@ def cifar(tmp_path):
 def test_the_demo_on_cifar_files(cifar, tmp_path):
     picture = tmp_path / "cifar.png"
     result = run("--data", "cifar10", "--directory", str(cifar), "--epochs", "1",
-                 "--picture", str(picture))
+                 "--picture", str(picture), "--report", str(tmp_path / "cifar.html"))
     assert result.returncode == 0, result.stderr
     assert "CIFAR-10: 200 images to train on, 40 to test" in result.stdout
     assert "at one seed, which says nothing about noise" in " ".join(result.stdout.split())

@@ -25,7 +25,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def train(
-    settings: Settings, arm: Arm, seed: int, display: Display, baseline: graft.Network | None
+    settings: Settings, arm: Arm, seed: int, display: Display, baseline: graft.Network | None,
+    recorder: graft.Recorder | None = None,
 ) -> tuple[Result, graft.Network]:
     """Train one arm at one seed; network 0 starts from the same weights in every arm.
 
@@ -46,7 +47,7 @@ def train(
         grafting=graft.Grafting(threshold=settings.threshold) if arm.grafts else None,
         teachers=[baseline] if arm.distils and baseline is not None else [], evaluate="after")
     begin = time.monotonic()
-    history = trainer.run(display)
+    history = trainer.run([display, recorder] if recorder is not None else display)
     seconds = time.monotonic() - begin
     epochs = range(1, history.epochs + 1)
     accuracy = [
@@ -70,6 +71,7 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, help="how many seeds for each arm")
     parser.add_argument("--epochs", type=int)
     parser.add_argument("--picture", type=Path, default=ROOT / "build" / "demo.png")
+    parser.add_argument("--report", type=Path, default=ROOT / "build" / "demo.html")
     arguments = parser.parse_args()
     if arguments.data == "cifar10":
         if arguments.directory is None:
@@ -79,11 +81,11 @@ def main() -> int:
         settings = digits()
     given = {key: getattr(arguments, key) for key in ("seeds", "epochs")}
     settings = replace(settings, **{key: value for key, value in given.items() if value})
-    return compare(settings, arguments.picture)
+    return compare(settings, arguments.picture, arguments.report)
 
 
-def compare(settings: Settings, picture: Path) -> int:
-    """Run every arm at every seed, print the table, and draw the picture."""
+def compare(settings: Settings, picture: Path, report: Path) -> int:
+    """Run every arm at every seed, print the table, draw the picture, and report the first seed."""
     names = {arm.key: arm.name for arm in ARMS}
     print(
         f"{settings.title}: {settings.train.count} images to train on, {settings.test.count} to "
@@ -94,11 +96,13 @@ def compare(settings: Settings, picture: Path) -> int:
     display = Display(settings.steps * settings.seeds * sum(arm.cost for arm in ARMS))
     begin = time.monotonic()
     results = []
+    recorders = {arm.name: graft.Recorder() for arm in ARMS}
     for seed in range(1, settings.seeds + 1):
         baseline = None
         for arm in ARMS:
             display.begin(f"{arm.name}, seed {seed}/{settings.seeds}", arm.cost)
-            result, network = train(settings, arm, seed, display, baseline)
+            result, network = train(
+                settings, arm, seed, display, baseline, recorders[arm.name] if seed == 1 else None)
             baseline = network if baseline is None else baseline
             results.append(result)
             invalid = int((result.all_norms < settings.threshold).sum())
@@ -117,7 +121,13 @@ def compare(settings: Settings, picture: Path) -> int:
         picture, results, names, settings.threshold,
         f"Filter grafting on {settings.title}: ResNet-{settings.depth}, {settings.epochs} epochs, "
         f"{seeds}")
-    print(f"\nPicture: {picture}   ({clock(time.monotonic() - begin)} in all)")
+    report.parent.mkdir(parents=True, exist_ok=True)
+    graft.report(
+        recorders, report, threshold=settings.threshold,
+        title=f"Filter grafting on {settings.title}: seed 1")
+    print(
+        f"\nPicture: {picture}\nReport:  {report}\n"
+        f"(seed 1 filter by filter: open it in a browser; {clock(time.monotonic() - begin)} in all)")
     return 0
 
 
