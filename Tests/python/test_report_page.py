@@ -29,7 +29,7 @@ from test_information import numpy_entropy
 
 LEVELS = (1.0, 0.1, 0.01, 0.001)
 SHAPES = {"conv1.weight": (6, 3, 3, 3), "layer.conv2.weight": (8, 6, 3, 3)}
-HOSTILE = "</script><b id=escaped>&"
+HOSTILE = "</script><b id=escaped>& a name that needs more than a line, and then one more again"
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 
 
@@ -269,6 +269,12 @@ const waiting = setInterval(() => {
     said.resources = performance.getEntriesByType("resource").map((one) => one.name)
       .filter((name) => !name.startsWith("data:"));
     said.escaped = document.getElementById("escaped") !== null;
+    const tops = new Map();  // of the rows of layers, by the line of panels
+    for (const one of map.querySelectorAll("figure")) {
+      const top = one.querySelector("canvas").getBoundingClientRect().top;
+      tops.set(one.offsetTop, (tops.get(one.offsetTop) ?? new Set()).add(top));
+    }
+    said.aligned = [...tops.values()].every((one) => one.size === 1);
     said.across = new Set([...map.querySelectorAll("figure")].map((one) => one.offsetLeft)).size;
     parent.postMessage(said, "*");
   });
@@ -362,6 +368,7 @@ def test_the_page_in_a_browser(runs, seen):
         assert one["ready"] == "true" and one["figures"] and not one["escaped"]
         assert one["overflow"] <= 0 and one["resources"] == []
         assert one["last"] == counts(-1, 0.1)
+        assert one["aligned"]
         assert one["epoch"] == "epoch 2" and one["second"] == counts(2, 0.1)
         assert one["underOne"] == counts(2, 1.0)
         assert "filter 5 of conv1.weight" in one["history"] and one["lines"] == 3

@@ -311,8 +311,10 @@
 
   function layOut() {
     const width = root.clientWidth;
-    // As many side by side as have room: 230 points each, and the labels once a line of panels.
-    const across = Math.max(1, Math.min(panels.length, Math.floor((width - 90) / 230)));
+    // As many side by side as have room (230 points each, and the labels once a line of panels),
+    // on lines of equal length where they need several.
+    const room = Math.max(1, Math.min(panels.length, Math.floor((width - 90) / 230)));
+    const across = Math.ceil(panels.length / Math.ceil(panels.length / room));
     const gap = 14;
     const labels = Math.min(150, Math.round(width * 0.2));
     const each = Math.floor((width - labels - gap * (across - 1)) / across);
@@ -324,6 +326,14 @@
     });
     paint();
     draw();
+    alignCaptions();
+  }
+
+  /** Rows of layers stand side by side whatever the lengths of the names above them. */
+  function alignCaptions() {
+    for (const { caption } of panels) caption.style.minHeight = "";
+    const highest = Math.max(0, ...panels.map(({ caption }) => caption.offsetHeight));
+    for (const { caption } of panels) caption.style.minHeight = `${highest}px`;
   }
 
   let largest = 1;
