@@ -1,7 +1,8 @@
 /** @file
- * Graft: filter grafting for neural networks ("Filter Grafting for Deep Neural Networks: Reason,
- * Method, and Cultivation", arXiv 2004.12311). It makes a network more accurate and costs nothing
- * more to run.
+ * Graft: filter grafting for neural networks.
+ *
+ * It makes a network more accurate and costs nothing more to run ("Filter Grafting for Deep Neural
+ * Networks: Reason, Method, and Cultivation", arXiv 2004.12311).
  *
  * Rules of the whole interface:
  * - A call that can fail returns a graft_status; results go through out-pointers, written only on
