@@ -16,7 +16,7 @@ static void concatenate_tile(void *context, int64_t tile, int worker) {
   }
   if (job->statistics != NULL) {
     float *statistics = job->statistics + tile * 2 * channels;
-    moments(out, end - first, channels, statistics, statistics + channels);
+    moments(out, end - first, channels, channels, statistics, statistics + channels);
   }
 }
 

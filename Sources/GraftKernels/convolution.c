@@ -31,7 +31,9 @@ size_t gk_convolution_scratch_size(const gk_convolution *s) {
   backward_layout(s, &job);
   int64_t x = gk_in_rows(s, gk_band(s)) * gk_in_width(s) * (s->channels / s->groups);
   int64_t copies = job.together * (job.rows_size + x);
-  return (size_t)(gk_ceil_div(gk_winograd_scratch(s) + copies + 2 * GK_SLACK, 16) * 16);
+  int64_t size = gk_winograd_scratch(s) + copies + 2 * GK_SLACK;
+  size = gk_max(size, gk_max(gk_across_scratch(s), gk_apart_scratch(s)));
+  return (size_t)(gk_ceil_div(size, 16) * 16);
 }
 
 /* Each chunk's weight gradients and, behind them, its bias gradients. */
@@ -40,6 +42,7 @@ static int64_t partial_stride(const gk_convolution *s) {
 }
 
 size_t gk_convolution_partial_size(const gk_convolution *s) {
+  if (gk_is_apart(s)) return (size_t)gk_apart_size(s);
   return (size_t)(gk_chunks(s) * partial_stride(s));
 }
 
@@ -49,6 +52,11 @@ int64_t gk_convolution_band(const gk_convolution *s) { return gk_band(s); }
 
 int64_t gk_convolution_tiles(const gk_convolution *s) { return s->n * bands(s); }
 
+/* Tiles across images: of those whose input takes so many floats, and of so many filters. */
+static int64_t across_tiles(const gk_convolution *s, int64_t floats, int64_t filters) {
+  return gk_ceil_div(s->n, gk_across_images(floats)) * gk_ceil_div(filters, GK_ACROSS_FILTERS);
+}
+
 void gk_convolution_forward(const gk_convolution *s, int threads, gk_view in, const float *packed,
                             const float *bias, float *out, float *statistics, float *scratch) {
   gk_runs runs;
@@ -56,7 +64,12 @@ void gk_convolution_forward(const gk_convolution *s, int threads, gk_view in, co
   gk_forward_job job = {s,          in,         packed,  bias,
                         out,        statistics, scratch, (int64_t)gk_convolution_scratch_size(s),
                         gk_band(s), bands(s),   &runs};
-  gk_parallel_for(threads, gk_convolution_tiles(s), gk_tiles_here()->convolution_forward, &job);
+  const gk_tiles *tiles = gk_tiles_here();
+  if (gk_is_across(s))
+    gk_parallel_for(threads, across_tiles(s, s->height * s->width * s->channels, s->filters),
+                    tiles->across_forward, &job);
+  else
+    gk_parallel_for(threads, gk_convolution_tiles(s), tiles->convolution_forward, &job);
 }
 
 /* ---- joining the chunks' gradients, in their order ---- */
@@ -109,8 +122,25 @@ void gk_convolution_backward(const gk_convolution *s, int threads, gk_view in,
   job.scratch = scratch, job.scratch_stride = (int64_t)gk_convolution_scratch_size(s);
   job.chunk_images = gk_chunk_images(s);
   job.runs = &runs;
+  job.apart = gk_is_apart(s);
+  job.weights_gradient = weights_gradient, job.bias_gradient = bias_gradient;
   backward_layout(s, &job);
-  gk_parallel_for(threads, gk_chunks(s), gk_tiles_here()->convolution_backward, &job);
+  const gk_tiles *tiles = gk_tiles_here();
+  if (gk_is_across(s) && input_gradient != NULL) {
+    gk_parallel_for(threads,
+                    across_tiles(s, s->out_height * s->out_width * s->filters, s->channels),
+                    tiles->across_input, &job);
+    job.input_gradient = NULL;
+  }
+  if (!job.apart || job.input_gradient != NULL)
+    gk_parallel_for(threads, gk_chunks(s), tiles->convolution_backward, &job);
+  if (job.apart) {
+    gk_parallel_for(threads, 2 * gk_ceil_div(s->n, GK_APART_IMAGES), tiles->apart_pack, &job);
+    gk_parallel_for(threads,
+                    gk_ceil_div(s->filters, GK_PANEL) * gk_ceil_div(s->channels, GK_APART_CHANNELS),
+                    tiles->apart_weights, &job);
+    return;
+  }
 
   join_job join = {s, partial, weights_gradient, bias_gradient};
   int64_t panels = s->groups * gk_ceil_div(gk_padded(s->filters / s->groups), GK_PANEL);

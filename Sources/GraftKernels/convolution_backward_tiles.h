@@ -163,7 +163,7 @@ static void convolution_backward_tile(void *context, int64_t chunk, int worker) 
   int64_t x_size = gk_in_rows(s, band) * gk_in_width(s) * (s->channels / s->groups);
   float *rows = scratch + gk_winograd_scratch(s);
   float *x = scratch + job->scratch_stride - (job->together * x_size + GK_SLACK);
-  memset(partial, 0, (size_t)job->partial_stride * sizeof(float));
+  if (!job->apart) memset(partial, 0, (size_t)job->partial_stride * sizeof(float));
   int64_t end = gk_min(s->n, (chunk + 1) * job->chunk_images), images;
   for (int64_t image = chunk * job->chunk_images; image < end; image += images) {
     images = gk_min(job->together, end - image);
@@ -175,7 +175,7 @@ static void convolution_backward_tile(void *context, int64_t chunk, int worker) 
                         job->halo_top + s->out_height + job->halo_bottom);
         if (job->input_gradient != NULL) input_gradient(job, image + i, g, its, squares);
       }
-      for (int64_t y = 0; y < s->out_height; y += band) {
+      for (int64_t y = 0; y < s->out_height && !job->apart; y += band) {
         int64_t many = gk_min(band, s->out_height - y);
         const float *d = rows + job->halo_left * filters;
         if (job->whole) {

@@ -177,7 +177,7 @@ static void depthwise_forward_tile(void *context, int64_t tile, int worker) {
   }
   if (job->statistics != NULL) {
     float *statistics = job->statistics + tile * 2 * s->filters;
-    moments(out, rows * s->out_width, s->filters, statistics, statistics + s->filters);
+    moments(out, rows * s->out_width, s->filters, s->filters, statistics, statistics + s->filters);
   }
 }
 

@@ -88,7 +88,7 @@ static void moments_tile(void *context, int64_t tile, int worker) {
   int64_t channels = job->channels, first = tile * gk_tile_pixels(channels);
   int64_t end = gk_min(job->pixels, first + gk_tile_pixels(channels));
   float *sums = job->sums + tile * 2 * channels;
-  moments(job->gradient.g + first * channels, end - first, channels, sums, sums + channels);
+  moments(job->gradient.g + first * channels, end - first, channels, channels, sums, sums + channels);
 }
 
 INLINE void reduce_lanes(const int v, const gk_reduce_job *job, int64_t first, int64_t end,

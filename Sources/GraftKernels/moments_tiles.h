@@ -29,25 +29,26 @@ INLINE void moments_lanes(const int v, const float *x, int64_t pixels, int64_t s
   }
 }
 
-/* Mean and sum of squared deviations of every channel over `pixels` pixels. */
-static void moments(const float *x, int64_t pixels, int64_t channels, float *mean, float *squares) {
+/* Mean and sum of squared deviations of every channel over `pixels` pixels, `step` floats apart. */
+static void moments(const float *x, int64_t pixels, int64_t channels, int64_t step, float *mean,
+                    float *squares) {
   int64_t c = 0;
   for (; c + WIDE * LANES <= channels; c += WIDE * LANES)
-    moments_lanes(WIDE, x + c, pixels, channels, mean + c, squares + c);
+    moments_lanes(WIDE, x + c, pixels, step, mean + c, squares + c);
   for (; c + LANES <= channels; c += LANES)
-    moments_lanes(1, x + c, pixels, channels, mean + c, squares + c);
+    moments_lanes(1, x + c, pixels, step, mean + c, squares + c);
   for (; c < channels; ++c) {
     float s[2] = {0, 0}, q[2] = {0, 0};
     int64_t p = 0;
-    for (; p + 2 <= pixels; p += 2) s[0] += x[p * channels + c], s[1] += x[(p + 1) * channels + c];
-    for (; p < pixels; ++p) s[0] += x[p * channels + c];
+    for (; p + 2 <= pixels; p += 2) s[0] += x[p * step + c], s[1] += x[(p + 1) * step + c];
+    for (; p < pixels; ++p) s[0] += x[p * step + c];
     float m = (s[0] + s[1]) * (1 / (float)pixels);
     for (p = 0; p + 2 <= pixels; p += 2) {
-      float d = x[p * channels + c] - m, e = x[(p + 1) * channels + c] - m;
+      float d = x[p * step + c] - m, e = x[(p + 1) * step + c] - m;
       q[0] += d * d, q[1] += e * e;
     }
     for (; p < pixels; ++p) {
-      float d = x[p * channels + c] - m;
+      float d = x[p * step + c] - m;
       q[0] += d * d;
     }
     mean[c] = m, squares[c] = q[0] + q[1];

@@ -6,6 +6,7 @@
 #ifndef GRAFT_TILES_H
 #define GRAFT_TILES_H
 
+#include "across_plan.h"
 #include "concatenation_jobs.h"
 #include "convolution_plan.h"
 #include "depthwise_plan.h"
@@ -40,6 +41,8 @@ typedef struct gk_backward_job {
    * one's rows in scratch memory. */
   int64_t together, rows_size;
   const gk_runs *runs;
+  int apart; /* the weights' gradient is made by itself (across_plan.h) */
+  float *weights_gradient, *bias_gradient;
 } gk_backward_job;
 
 /* What both passes of a depthwise convolution work on. */
@@ -59,6 +62,7 @@ typedef struct gk_depthwise_job {
 
 typedef struct gk_tiles {
   gk_tile convolution_forward, convolution_backward, depthwise_forward, depthwise_backward;
+  gk_tile across_forward, across_input, apart_pack, apart_weights;
   gk_tile sum, rectify, apply, moments, reduce, sgd;
   gk_tile concatenate, split, dropout, dropout_backward;
   gk_tile pool, pool_backward, global_pool, global_pool_backward, shortcut, shortcut_backward;

@@ -11,6 +11,7 @@
 #include "weight_tiles.h"
 #include "winograd_backward_tiles.h"
 #include "convolution_backward_tiles.h"
+#include "across_tiles.h"
 #include "depthwise_tiles.h"
 #include "grouped_tiles.h"
 #include "elementwise_tiles.h"
@@ -21,6 +22,10 @@
 const gk_tiles TILES = {
     .convolution_forward = convolution_forward_tile,
     .convolution_backward = convolution_backward_tile,
+    .across_forward = across_forward_tile,
+    .across_input = across_input_tile,
+    .apart_pack = apart_pack_tile,
+    .apart_weights = apart_weights_tile,
     .depthwise_forward = depthwise_forward_tile,
     .depthwise_backward = depthwise_backward_tile,
     .sum = sum_tile,

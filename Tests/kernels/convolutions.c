@@ -181,6 +181,16 @@ static int draw(gk_convolution *s) {
     s->kernel_height = s->kernel_width = 3, s->stride_height = s->stride_width = 1;
     s->padding_height = s->padding_width = s->dilation_height = s->dilation_width = 1;
   }
+  if (below(6) == 0) { /* small maps, across images */
+    s->n = 4 + below(below(3) == 0 ? 60 : 12), s->groups = 1;
+    s->height = 1 + below(4), s->width = 1 + below(4);
+    s->channels = 16 * (2 + below(5)), s->filters = 16 * (2 + below(5));
+    s->kernel_height = 1 + below(4), s->kernel_width = 2 + below(2);
+    s->padding_height = below((int)s->kernel_height);
+    s->padding_width = below((int)s->kernel_width);
+    s->stride_height = s->stride_width = 1 + (below(5) == 0);
+    s->dilation_height = s->dilation_width = 1;
+  }
   int64_t rows =
       s->height + 2 * s->padding_height - s->dilation_height * (s->kernel_height - 1) - 1;
   int64_t columns = s->width + 2 * s->padding_width - s->dilation_width * (s->kernel_width - 1) - 1;
