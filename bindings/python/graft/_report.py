@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from ctypes import byref
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import _structures as s
 from ._errors import check
 from ._library import lib
+
+if TYPE_CHECKING:
+    from .torch import Alignment
 
 
 @dataclass(frozen=True)
@@ -71,11 +74,15 @@ class Report:
     ----------
     layers : tuple of LayerReport
     network_count : int
+    alignment : dict of int to graft.torch.Alignment, or None
+        Where `graft.torch.Grafter` aligned the networks before this graft: for each of them but
+        the first, to which they were aligned, what moved and how alike they were before and after.
     """
 
     def __init__(self, layers: tuple[LayerReport, ...], network_count: int) -> None:
         self.layers = layers
         self.network_count = network_count
+        self.alignment: dict[int, Alignment] | None = None
 
     @classmethod
     def read(cls, handle: Any) -> Report:
@@ -123,6 +130,8 @@ class Report:
                 }
                 for layer in self.layers
             ],
+            **({} if self.alignment is None else {"alignment": {
+                str(k): one.summary() for k, one in self.alignment.items()}}),
         }
 
     def table(self) -> str:
@@ -139,10 +148,13 @@ class Report:
                     str(entry.invalid_after), f"{entry.norm_before:.4g}",
                     f"{entry.norm_after:.4g}"))
         widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
-        return "\n".join(
+        lines = [
             "  ".join(
                 cell.ljust(width) if column == 0 else cell.rjust(width)
                 for column, (cell, width) in enumerate(zip(row, widths))).rstrip()
-            for row in rows)
+            for row in rows]
+        for k, one in (self.alignment or {}).items():
+            lines.append(f"network {k} aligned to 0: {one.line()}")
+        return "\n".join(lines)
 
     __str__ = table

@@ -16,7 +16,7 @@ from .._errors import InvalidArgumentError, NotFiniteError, ShapeMismatchError
 from ._inventory import Item
 from ._matching import Matching
 from ._permutations import (
-    PermutationGroups, apply_orders, checked, orders_of, permutation_groups)
+    PermutationGroups, apply_orders, checked, optimizers_of, orders_of, permutation_groups)
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,19 @@ class Alignment:
     def channels(self) -> int:
         """How many channels could have."""
         return sum(group.size for group in self.groups)
+
+    def line(self) -> str:
+        """As a line of text."""
+        return (
+            f"{self.moved} of {self.channels} channels moved; cosine between the weights "
+            f"{self.similarity_before:.4f} before, {self.similarity_after:.4f} after")
+
+    def summary(self) -> dict[str, int | float]:
+        """Its numbers, without the orders."""
+        return {
+            "moved": self.moved, "channels": self.channels,
+            "similarity_before": self.similarity_before,
+            "similarity_after": self.similarity_after}
 
     def table(self) -> str:
         """As text: a line a group, and the sum."""
@@ -128,16 +141,25 @@ def align(
             raise InvalidArgumentError(
                 "example_inputs is None: give input of the network, or groups found before")
         groups = permutation_groups(module, example_inputs)
+    found = matched(items, others, groups, ("module", "to"), passes, tolerance, seed)
+    apply_orders(items, orders_of(groups, found.permutations), optimizers_of(optimizer))
+    return found
+
+
+def matched(
+    items: Sequence[Item], others: Sequence[Item], groups: PermutationGroups,
+    labels: tuple[str, str], passes: int = 100, tolerance: float = 1e-4, seed: int = 0,
+) -> Alignment:
+    """The order that makes a network's weights most like another's. Writes nothing."""
     names = {member.tensor for group in groups for member in group.members}
     own, reference = (
         {item.name: item.tensor.detach() for item in one
          if item.name in names and item.is_parameter} for one in (items, others))
-    for label, tensors in (("module", own), ("to", reference)):
+    for label, tensors in zip(labels, (own, reference)):
         for name, tensor in tensors.items():
             if not bool(torch.isfinite(tensor).all()):
                 raise NotFiniteError(f"{label}: {name} holds NaN or an infinite number")
     found = Matching(groups, reference, own, seed).run(passes, tolerance)
-    apply_orders(items, orders_of(groups, found.permutations), optimizer)
     product = found.sizes[0] * found.sizes[1] or 1.0
     return Alignment(
         groups, tuple(found.permutations), tuple(found.objectives),

@@ -15,9 +15,11 @@ from .. import _method, _plan
 from .._checks import instance, integer
 from .._errors import InvalidArgumentError, UnsupportedError
 from .._report import Report
+from ._aligner import aligner_of, renew_statistics
 from ._networks import Networks
 from ._operator import Settings, Task, graft_with_torch, tasks_of, warn_of_unmoved
 from ._optimizers import Momentum
+from ._permutations import PermutationGroups
 from ._plan import Pattern, plan as make_plan
 from ._sources import Source, shares
 
@@ -56,13 +58,26 @@ class Grafter:
         Weights that are exactly 0 before a graft are 0 after it: a pruned network stays pruned.
         (Otherwise grafting brings pruned filters back, which is what it is for.)
     optimizers
-        The networks' optimisers, for `momentum`.
+        The networks' optimisers, for `momentum` and `align`.
     momentum
         What becomes of the optimisers' state of grafted weights: "keep", "reset" or "graft".
     plan
         A plan to be used as it is; `include`, `exclude` and `frozen` then have no say.
     example_inputs
-        See `graft.torch.plan`.
+        See `graft.torch.plan`; `align` needs it too.
+    align
+        For networks that were trained apart: True or "first" puts the channels of all but the
+        first in the order in which they match the first's, in place, before the first graft; a
+        number n before every n-th as well. What they compute stays the same, and the state of
+        `optimizers` goes along. Networks that have grafted stay in one order, so that once is
+        enough. See `graft.torch.align`; this is ours, and not the paper's.
+    groups
+        What `graft.torch.permutation_groups` found, for `align`; takes the place of
+        `example_inputs`.
+    statistics
+        Batches, as a DataLoader or list holds them, of which batch norms' statistics are taken
+        anew after a graft that `align` preceded: blends of networks trained apart need it. A batch
+        is a tensor of inputs or begins with one.
     process_group
         A group of `torch.distributed` with one network a process: the ring is by rank. See
         docs/machines.md for what happens when a process dies.
@@ -101,6 +116,9 @@ class Grafter:
         momentum: str = "keep",
         plan: _plan.Plan | None = None,
         example_inputs: Any = None,
+        align: bool | str | int = False,
+        groups: PermutationGroups | None = None,
+        statistics: Any = None,
         process_group: Any = None,
         backend: str = "auto",
         recorder: Recorder | None = None,
@@ -127,6 +145,9 @@ class Grafter:
         self.plan = plan
         self._steps = 0
         self._grafts = 0
+        self._aligner = aligner_of(
+            self._models, align, example_inputs, groups, statistics, self._momentum.optimizers,
+            self._settings.source, process_group)
         self._group = None
         if process_group is not None:
             from ._distributed import Ring
@@ -171,13 +192,19 @@ class Grafter:
         ------
         GraftError
             Nothing has changed then, and the call does not count. (An error of the recorder, such
-            as of a full disk, comes after the graft, which counts.)
+            as of a full disk, or of the data of `statistics`, comes after the graft, which counts.)
         """
         report = None
         if _method.is_due(self._steps + 1, *self._period):
             report = self._graft(dry_run=False)
             self._grafts += 1
         self._steps += 1
+        aligner = self._aligner
+        if aligner is not None and report is not None and report.alignment is not None:
+            aligner.count += 1
+            if aligner.statistics is not None:
+                for model in self._models:
+                    renew_statistics(model, aligner.statistics)
         if self._recorder is not None:
             self._recorder._record(
                 self._models, self._steps, report, self._plan, {},
@@ -203,17 +230,23 @@ class Grafter:
 
     def state_dict(self) -> dict[str, int]:
         """What a checkpoint needs of this object: how far it has counted."""
-        return {"version": 1, "steps": self._steps, "grafts": self._grafts}
+        alignments = 0 if self._aligner is None else self._aligner.count
+        return {
+            "version": 1, "steps": self._steps, "grafts": self._grafts, "alignments": alignments}
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
-        """Go on from a checkpoint."""
+        """Go on from a checkpoint; from one without alignments, with the alignment to come."""
         if state.get("version") != 1:
             raise InvalidArgumentError(
                 f"state has version {state.get('version')!r}; this package knows 1")
-        counts = [integer(state.get(name), f"state[{name!r}]") for name in ("steps", "grafts")]
+        counts = [
+            integer(state.get(name, missing), f"state[{name!r}]")
+            for name, missing in (("steps", None), ("grafts", None), ("alignments", 0))]
         if min(counts) < 0:
             raise InvalidArgumentError("state counts less than 0")
-        self._steps, self._grafts = counts
+        self._steps, self._grafts = counts[:2]
+        if self._aligner is not None:
+            self._aligner.count = counts[2]
 
     # ---- one graft -------------------------------------------------------------------------------
 
@@ -221,7 +254,26 @@ class Grafter:
         networks = Networks(self._models, self._plan)
         tasks = tasks_of(self._plan, networks.tied)
         self._momentum.check(tasks, networks.items)
-        tensors = networks.tensors
+        aligner = self._aligner
+        if aligner is None or not aligner.is_due(self._grafts):
+            return self._graft_tensors(networks, networks.tensors, tasks, dry_run)
+        found = aligner.find(networks.items)
+        if dry_run:
+            copies = aligner.copies(networks.items, found)
+            report = self._graft_tensors(networks, copies, tasks, dry_run)
+        else:
+            aligner.apply(networks.items, found)
+            try:
+                report = self._graft_tensors(networks, networks.tensors, tasks, dry_run)
+            except BaseException:
+                aligner.undo(networks.items, found)
+                raise
+        report.alignment = found
+        return report
+
+    def _graft_tensors(
+        self, networks: Networks, tensors: list[list[Tensor]], tasks: Sequence[Task], dry_run: bool
+    ) -> Report:
         zeros = self._zeros(tasks, tensors) if self._keep_zeros and not dry_run else []
         with torch.no_grad():
             if self._group is not None:

@@ -41,10 +41,10 @@ class Momentum:
         if treatment != "keep" and not given:
             raise InvalidArgumentError(f"momentum is {treatment!r}, and there are no optimizers")
         self.treatment = treatment
-        self._optimizers = given
+        self.optimizers = given
 
     def _state(self, parameter: Tensor) -> dict[str, Any]:
-        for optimizer in self._optimizers:
+        for optimizer in self.optimizers:
             if parameter in optimizer.state:
                 return optimizer.state[parameter]
         return {}
@@ -83,7 +83,7 @@ class Momentum:
         if self.treatment == "reset":
             for task in tasks:
                 for items in networks:
-                    for optimizer in self._optimizers:
+                    for optimizer in self.optimizers:
                         optimizer.state.pop(items[task.entry.index].tensor, None)
         elif self.treatment == "graft":
             count = len(networks)

@@ -368,7 +368,7 @@ def permute(
     """
     module, items = checked(module)
     orders = _checked_orders(groups, permutations)
-    apply_orders(items, orders_of(groups, orders), optimizer)
+    apply_orders(items, orders_of(groups, orders), optimizers_of(optimizer))
 
 
 def _checked_orders(
@@ -397,14 +397,11 @@ def _checked_orders(
 
 
 def apply_orders(
-    items: Sequence[Item], orders: Mapping[str, Any], optimizer: Optimizer | None
+    items: Sequence[Item], orders: Mapping[str, Any], optimizers: Sequence[Optimizer]
 ) -> None:
-    """Writes tensors in their new order, with gradients and the optimiser's state."""
+    """Writes tensors in their new order, with gradients and the optimisers' state."""
     named = {item.name: item for item in items}
-    for name in orders:
-        if name not in named:
-            raise InvalidArgumentError(f"module lacks {name!r}, which the groups have")
-    state = _state_of(optimizer, [named[name] for name in orders])
+    state = check_orders(items, orders, optimizers)
     with torch.no_grad():
         for name, moves in orders.items():
             tensor = named[name].tensor
@@ -415,24 +412,36 @@ def apply_orders(
                 one.copy_(reordered(one, moves))
 
 
-def _state_of(optimizer: Optimizer | None, items: Sequence[Item]) -> dict[str, list[Tensor]]:
-    """State tensors that go along with each parameter."""
+def check_orders(
+    items: Sequence[Item], orders: Mapping[str, Any], optimizers: Sequence[Optimizer]
+) -> dict[str, list[Tensor]]:
+    """Raises where `apply_orders` would; else the state tensors that go with each parameter."""
+    named = {item.name: item for item in items}
+    found: dict[str, list[Tensor]] = {}
+    for name in orders:
+        if name not in named:
+            raise InvalidArgumentError(f"module lacks {name!r}, which the groups have")
+        tensor = named[name].tensor
+        for optimizer in optimizers:
+            for key, value in optimizer.state.get(tensor, {}).items():
+                if not isinstance(value, Tensor) or value.numel() <= 1:
+                    continue
+                if value.shape != tensor.shape:
+                    raise InvalidStateError(
+                        f"the optimiser's {key!r} of {name} has shape {tuple(value.shape)}: it "
+                        "cannot go along with the parameter's channels")
+                found.setdefault(name, []).append(value)
+    return found
+
+
+def optimizers_of(optimizer: Any) -> list[Optimizer]:
+    """One or none, as a list."""
     if optimizer is None:
-        return {}
+        return []
     if not isinstance(optimizer, Optimizer):
         raise InvalidArgumentError(
             f"optimizer is {type(optimizer).__name__!r}: it must be a torch optimiser")
-    found: dict[str, list[Tensor]] = {}
-    for item in items:
-        for key, value in optimizer.state.get(item.tensor, {}).items():
-            if not isinstance(value, Tensor) or value.numel() <= 1:
-                continue
-            if value.shape != item.tensor.shape:
-                raise InvalidStateError(
-                    f"the optimiser's {key!r} of {item.name} has shape {tuple(value.shape)}: it "
-                    "cannot go along with the parameter's channels")
-            found.setdefault(item.name, []).append(value)
-    return found
+    return [optimizer]
 
 
 def _wrong(
