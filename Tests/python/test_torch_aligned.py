@@ -21,7 +21,7 @@ INPUTS = torch.randn(6, 1, 6, 6, generator=torch.Generator().manual_seed(3))
 def network(seed: int, width: int = 8) -> nn.Sequential:
     torch.manual_seed(seed)
     module = nn.Sequential(
-        nn.Conv2d(1, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU(),
+        nn.Conv2d(1, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU(),
         nn.Conv2d(width, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU(),
         nn.Flatten(), nn.Linear(36 * width, 5))
     with torch.no_grad():

@@ -21,7 +21,8 @@ from ._align import Alignment, check_alike, matched
 from ._assignment import solver
 from ._inventory import Item, inner
 from ._permutations import (
-    PermutationGroups, apply_orders, check_orders, checked, orders_of, permutation_groups, reordered)
+    PermutationGroups, apply_orders, check_orders, checked, orders_of, permutation_groups,
+    reordered)
 
 #: For each network but the first, what goes where in which of its tensors.
 _Orders = dict[int, dict[str, Any]]
