@@ -80,6 +80,20 @@ typedef struct join_job {
   float *weights, *bias;
 } join_job;
 
+/* The same for few filters (narrow_plan.h), a tile. */
+static void join_narrow(const gk_convolution *s, const float *partial, int64_t chunks,
+                        int64_t stride, float *weights) {
+  int64_t row = gk_narrow_row(s), wide = s->kernel_width;
+  for (int64_t f = 0; f < s->filters; ++f)
+    for (int64_t y = 0; y < s->kernel_height; ++y, partial += row)
+      for (int64_t k = 0; k < wide * s->channels; ++k) {
+        float sum = 0;
+        for (int64_t chunk = 0; chunk < chunks; ++chunk) sum += partial[chunk * stride + k];
+        weights[((f * s->channels + k % s->channels) * s->kernel_height + y) * wide +
+                k / s->channels] = sum;
+      }
+}
+
 static void join_tile(void *context, int64_t tile, int worker) {
   const join_job *job = context;
   const gk_convolution *s = job->shape;
@@ -92,6 +106,10 @@ static void join_tile(void *context, int64_t tile, int worker) {
   int64_t width = gk_panel_width(lane, padded);
   if (gk_is_winograd(s)) {
     gk_winograd_unpack(s, lane, job->partial, chunks, stride, job->weights);
+    return;
+  }
+  if (gk_is_narrow(s)) {
+    join_narrow(s, job->partial, chunks, stride, job->weights);
     return;
   }
   const float *from = job->partial + group * padded * channels * kernel + lane * channels * kernel;

@@ -193,7 +193,10 @@ static void convolution_backward_tile(void *context, int64_t chunk, int worker) 
           int64_t x_row = gk_in_width(s) * channels * s->stride_height;
           weight_pixels pixels = {images, x_size,       job->rows_size, many,   x_row,
                                   row,    s->out_width, x_step,         filters};
-          weight_band(s, job->runs, &pixels, x, d, partial + g * weights);
+          if (gk_is_narrow(s))
+            narrow_band(s, job->runs, &pixels, x, d, partial);
+          else
+            weight_band(s, job->runs, &pixels, x, d, partial + g * weights);
         }
         float *bias = partial + job->weight_size + g * filters;
         for (int64_t i = 0; i < images && job->want_bias; ++i)

@@ -10,9 +10,24 @@ size_t gk_convolution_packed_backward_size(const gk_convolution *s) {
                   gk_kernel_size(s));
 }
 
+static void pack_narrow(const gk_convolution *s, const float *weights, float *packed) {
+  int64_t channels = s->channels, wide = s->kernel_width, row = gk_narrow_row(s);
+  memset(packed, 0, (size_t)gk_narrow_size(s) * sizeof(float));
+  for (int64_t f = 0; f < s->filters; ++f)
+    for (int64_t y = 0; y < s->kernel_height; ++y, packed += row)
+      for (int64_t x = 0; x < wide; ++x)
+        for (int64_t c = 0; c < channels; ++c)
+          packed[x * channels + c] =
+              weights[((f * channels + c) * s->kernel_height + y) * wide + x];
+}
+
 void gk_convolution_pack(const gk_convolution *s, const float *weights, float *packed) {
   if (gk_is_winograd(s)) {
     gk_winograd_pack(s, weights, packed);
+    return;
+  }
+  if (gk_is_narrow(s)) {
+    pack_narrow(s, weights, packed);
     return;
   }
   int64_t channels = s->channels / s->groups, filters = s->filters / s->groups;

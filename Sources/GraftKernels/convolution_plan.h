@@ -11,6 +11,7 @@
 
 #include "graft_convolution.h"
 #include "integers.h"
+#include "narrow_plan.h"
 
 #define GK_PANEL 32
 #define GK_MAX_RUNS (GK_MAX_KERNEL * GK_MAX_KERNEL)
@@ -147,6 +148,7 @@ static inline void gk_halo(int64_t in, int64_t out, int64_t kernel, int64_t stri
 /* Images in a chunk of the backward pass, and the number of chunks: 32, fewer but at least 4 where
  * their weight gradients would take more than 8 MiB together. Depends on shapes alone. */
 static inline int64_t gk_weight_panels(const gk_convolution *s) {
+  if (gk_is_narrow(s)) return gk_narrow_size(s);
   return s->groups * gk_padded(s->filters / s->groups) * (s->channels / s->groups) *
          gk_kernel_size(s);
 }

@@ -259,6 +259,11 @@ static void convolution_forward_tile(void *context, int64_t tile, int worker) {
     copy_rows(copied, s, &job->in, image, 0, first - s->padding_height, gk_in_rows(s, rows));
     winograd_grid(job->packed, job->bias, rows, s->out_width, copied, row, channels, out, out_row,
                   s->filters, s->filters, 0, gk_winograd_block(s), scratch);
+  } else if (gk_is_narrow(s)) {
+    copy_rows(scratch, s, &job->in, image, 0, first * s->stride_height - s->padding_height,
+              gk_in_rows(s, rows));
+    memset(scratch + gk_in_rows(s, rows) * row, 0, GK_SLACK * sizeof(float));
+    narrow_grid(s, job->runs, job->packed, job->bias, rows, scratch, s->stride_height * row, out);
   } else {
     for (int64_t g = 0; g < s->groups; ++g) {
       copy_rows(scratch, s, &job->in, image, g, first * s->stride_height - s->padding_height,

@@ -191,6 +191,10 @@ static int draw(gk_convolution *s) {
     s->stride_height = s->stride_width = 1 + (below(5) == 0);
     s->dilation_height = s->dilation_width = 1;
   }
+  if (below(8) == 0) { /* few filters */
+    s->groups = 1, s->channels = 32 + below(80), s->filters = 1 + below(12);
+    s->kernel_width = 2 + below(2), s->dilation_width = 1;
+  }
   int64_t rows =
       s->height + 2 * s->padding_height - s->dilation_height * (s->kernel_height - 1) - 1;
   int64_t columns = s->width + 2 * s->padding_width - s->dilation_width * (s->kernel_width - 1) - 1;
