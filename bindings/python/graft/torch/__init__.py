@@ -14,9 +14,12 @@ Examples
 
 from __future__ import annotations
 
+from ._across import graft_across
+from ._across_report import AcrossReport, PairedLayer, Untouched
 from ._align import Alignment, align
 from ._distillation import DistillationLoss, teach
 from ._grafter import Grafter
+from ._layer_pairs import LayerPairs, pair_layers
 from ._peers import PeerError
 from ._permutations import (
     Fixed, Member, PermutationGroup, PermutationGroups, permutation_groups, permute)
@@ -24,6 +27,7 @@ from ._plan import Plan, plan
 from ._watch import Watch
 
 __all__ = [
-    "Alignment", "DistillationLoss", "Fixed", "Grafter", "Member", "PeerError", "PermutationGroup",
-    "PermutationGroups", "Plan", "Watch", "align", "permutation_groups", "permute", "plan",
+    "AcrossReport", "Alignment", "DistillationLoss", "Fixed", "Grafter", "LayerPairs", "Member",
+    "PairedLayer", "PeerError", "PermutationGroup", "PermutationGroups", "Plan", "Untouched",
+    "Watch", "align", "graft_across", "pair_layers", "permutation_groups", "permute", "plan",
     "teach"]

@@ -100,10 +100,15 @@ class _Extent:
 def _check_apart(networks: list[list[Item]], roles: list[str]) -> None:
     """Raises where two tensors that are written share memory. Such that lie interleaved (a stack of
     networks along an inner dimension) are taken to lie apart: the library looks closer."""
-    extents = sorted(
-        _extent(item, f"models[{k}]: {item.name}")
+    check_apart([
+        (f"models[{k}]: {item.name}", item)
         for k, items in enumerate(networks) for item, role in zip(items, roles)
-        if role != "leave" and item.alias_of is None and item.tensor.numel() > 0)
+        if role != "leave" and item.alias_of is None])
+
+
+def check_apart(items: Sequence[tuple[str, Item]]) -> None:
+    """The same for tensors and what they are called."""
+    extents = sorted(_extent(item, label) for label, item in items if item.tensor.numel() > 0)
     for last, one in zip(extents, extents[1:]):
         if one.device == last.device and one.start < last.end:
             if one.start == last.start or (one.dense and last.dense):

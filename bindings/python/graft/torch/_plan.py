@@ -37,6 +37,8 @@ class Plan(_plan.Plan):
         Why a better method was not used.
     tied : dict of str to str
         Names that are the same tensor as an earlier one, and that one's name.
+    order : tuple of str
+        All names, in the order in which a forward pass first uses them, as far as it was seen.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class Plan(_plan.Plan):
         self.notes = notes
         self.tied = {
             item.name: items[item.alias_of].name for item in items if item.alias_of is not None}
+        self.order = tuple(items[index].name for index in places)
         self._rules = [places[index].rule for index in range(len(items))]
         self._fill(items, places)
 
