@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import copy
 import itertools
+import os
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -434,3 +438,13 @@ def test_grouped_convolutions_go_by_position() -> None:
     graft.graft(expected, gt.plan(models[0]))
     gt.graft_across(*models, IMAGES, mutual=True)
     assert all(same(model, one) for model, one in zip(models, expected))
+
+
+def test_the_example_trains_every_pair() -> None:
+    root = Path(__file__).resolve().parents[2]
+    run = subprocess.run(
+        [sys.executable, root / "examples" / "pytorch" / "across.py", "--epochs", "4", "--seeds",
+         "2"], capture_output=True, text=True, check=True,
+        env={**os.environ, "PYTHONPATH": str(root / "bindings" / "python")})
+    accuracies = [float(line.split(" ± ")[0].split()[-1]) for line in run.stdout.splitlines()[1:]]
+    assert len(accuracies) == 4 and min(accuracies) > 20  # chance is 10
