@@ -50,13 +50,16 @@ $(VENV)/.demo: examples/demo/requirements.txt
 	@touch $@
 
 # Open MPI for the example that uses it, pkg-config for those who build without CMake, Doxygen for
-# the guide, a browser for the report's page. Where there is no apt-get, the tests that need them say
-# what they miss.
+# the guide, a browser for the report's page, what compiles and runs the kernels for aarch64. Where
+# there is no apt-get, the tests that need them say what they miss.
 DOCS_PACKAGES := $(if $(shell command -v doxygen),,doxygen)
+AARCH64_PACKAGES := $(if $(findstring aarch64,$(MULTIARCH)),, \
+  $(if $(shell command -v aarch64-linux-gnu-gcc),,gcc-aarch64-linux-gnu libc6-dev-arm64-cross) \
+  $(if $(shell command -v qemu-aarch64),,qemu-user))
 TEST_PACKAGES := $(strip $(if $(shell command -v mpicc),,libopenmpi-dev) \
   $(if $(shell command -v mpirun),,openmpi-bin) $(if $(shell command -v pkg-config),,pkg-config) \
   $(if $(or $(shell command -v chromium),$(shell command -v google-chrome)),,chromium) \
-  $(DOCS_PACKAGES))
+  $(DOCS_PACKAGES) $(AARCH64_PACKAGES))
 
 $(VENV)/.packages: Makefile
 	@mkdir -p $(VENV)
@@ -145,6 +148,12 @@ demo: build $(VENV)/.demo
 test: build $(VENV)/.test
 	@SWIFT_FLAGS="$(SWIFT_FLAGS)" $(RUN) Tests/run.py
 
+# The kernels alone, on aarch64 (a part of make test).
+.PHONY: test-aarch64
+test-aarch64: $(VENV)/.test
+	@PYTHONPATH=$(CURDIR)/bindings/python $(VENV)/bin/python -m pytest -q \
+	  Tests/python/test_kernels_aarch64.py
+
 # The guide as a site with search and reference, into build/docs. A warning is an error. A library
 # that is there is not built again.
 .PHONY: docs
@@ -184,6 +193,7 @@ help:
 	@echo "make demo    train a baseline, grafted, and grafted and distilled networks, and compare"
 	@echo "             make demo DATA=cifar10 DIR=folder uses CIFAR-10's binary files"
 	@echo "make test    run every test; the last line counts them"
+	@echo "make test-aarch64  the kernels' tests on aarch64, under qemu (a part of make test)"
 	@echo "make build   build $(LIBRARY), the self-contained library (header: Include/graft.h)"
 	@echo "make install install it, headers, CMake and pkg-config files into PREFIX ($(PREFIX))"
 	@echo "make docs    the guide as a site with search and reference: build/docs/index.html"
