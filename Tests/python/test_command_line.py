@@ -331,7 +331,7 @@ def test_a_failed_write_leaves_nothing(files: list[Path], tmp_path: Path) -> Non
 def test_the_page(tmp_path: Path) -> None:
     page = (ROOT / "docs" / "command-line.md").read_text()
     blocks = re.findall(r"^```(sh|python)\n(.*?)^```$", page, re.M | re.S)
-    assert len(blocks) == 6 and page.count("```") == 12
+    assert len(blocks) == 8 and page.count("```") == 16
     state: dict[str, object] = {}
     previous = os.getcwd()
     os.chdir(tmp_path)

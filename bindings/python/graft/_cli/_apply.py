@@ -14,6 +14,7 @@ from .._errors import (
 from .._plan import Plan
 from .._report import Report
 from .._write import write_all
+from . import _structure
 from ._files import Weights, read
 from ._order import in_order
 from ._safetensors import Bfloat16Bits
@@ -58,29 +59,40 @@ def add_to(commands: Any) -> None:
     add("--plan", action="store_true", help="print what follows what")
     add("--dry-run", action="store_true", help="print what would happen; write nothing")
     add("--force", action="store_true", help="replace files that exist")
+    _structure.add_to(command)
     command.set_defaults(run=run)
 
 
 def run(given: argparse.Namespace) -> int:
     if len(given.files) < 2:
         raise InvalidArgumentError("apply needs two files or more")
+    _structure.check(given)
     outputs = [] if given.dry_run else _outputs(given.files, given.output, given.force)
     loaded = [read(path) for path in given.files]
-    networks = [in_order(loaded[0], given.order), *(one.tensors for one in loaded[1:])]
+    structure = _structure.from_options(given)
+    if structure is None:
+        networks = [in_order(loaded[0], given.order), *(one.tensors for one in loaded[1:])]
+    else:
+        networks = [structure.in_order(one) for one in loaded]
     _check_alike(given.files, networks)
     _check_types(loaded, given.exclude)
-    plan = Plan(networks[0])
+    plan = Plan(networks[0]) if structure is None else structure.plan()
     _exclude(plan, given.exclude)
     if given.plan:
         print(_plan_text(plan) + "\n")
+    aligned = structure.align(networks) if structure is not None and given.align else []
     report = _method.graft(
         networks, plan, _source(given.source), _weighting(given.weighting), given.a, given.c,
         given.bins, given.threshold, dry_run=given.dry_run, compatibility=given.compatibility,
         keep_zeros=given.keep_zeros, step=given.step)
+    if structure is not None and given.statistics is not None:
+        structure.renew_statistics(networks)
     if not given.dry_run:
         _make_folders(outputs)
         write_all([(path, one.write) for path, one in zip(outputs, loaded)])
     print(_text(report, given.files, given.source))
+    for line in aligned:
+        print(line)
     for path in outputs:
         print(f"wrote {printable(str(path))}")
     return 0
