@@ -13,6 +13,9 @@
 extern "C" {
 #endif
 
+/* In all options the input's channels, height and width are 1 to 65536 each, together at most 2^28.
+ * What does not fit in between (poolings and strides) is GRAFT_SHAPE_MISMATCH. */
+
 /* ---- ResNet -------------------------------------------------------------------------------- */
 
 /** How a residual block's shortcut changes the number of channels (He et al. 2016, section 3.3). */

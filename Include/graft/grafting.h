@@ -270,7 +270,9 @@ typedef struct graft_report graft_report;
  *        number for each filter; a dry run takes the largest tensor once.
  * @param report receives a report, ended with graft_report_destroy; NULL if not wanted: then the
  *        results are not measured, which saves a fifth of the time or so.
- * @return GRAFT_SHAPE_MISMATCH names the tensor and the network; GRAFT_NOT_FINITE likewise.
+ * @return GRAFT_SHAPE_MISMATCH, for shapes, ranks and types that differ, names the tensor and the
+ *         network; GRAFT_NOT_FINITE likewise; GRAFT_UNSUPPORTED for integers that are to be grafted;
+ *         GRAFT_INVALID_ARGUMENT for memory that is shared and for an empty layer.
  */
 graft_status graft_apply(const graft_plan *plan, const graft_tensor *const *networks,
                          size_t stride, size_t tensor_count, size_t network_count,

@@ -55,7 +55,7 @@ graft_status graft_entropy(const graft_tensor *weights, const graft_information_
  * Entropy of every filter by itself, each over its own range.
  *
  * @param entropies receives `count` values.
- * @param count must be the number of filters, shape[filter_axis].
+ * @param count must be the number of filters, shape[filter_axis]; else GRAFT_SHAPE_MISMATCH.
  */
 graft_status graft_filter_entropies(const graft_tensor *weights,
                                     const graft_information_options *options, double *entropies,
@@ -64,7 +64,8 @@ graft_status graft_filter_entropies(const graft_tensor *weights,
 /**
  * How many weights fall in each bin: the counts behind graft_entropy.
  *
- * @param counts receives `count` values; `count` must equal options->bins (10 by default).
+ * @param counts receives `count` values; `count` must equal options->bins (10 by default), else
+ *        GRAFT_SHAPE_MISMATCH.
  */
 graft_status graft_histogram(const graft_tensor *weights, const graft_information_options *options,
                              int64_t *counts, size_t count);
@@ -72,7 +73,8 @@ graft_status graft_histogram(const graft_tensor *weights, const graft_informatio
 /**
  * The l1 norm of every filter: the sum of |w| over the filter, accumulated in float64.
  *
- * @param norms receives `count` values; `count` must be the number of filters.
+ * @param norms receives `count` values; `count` must be the number of filters, else
+ *        GRAFT_SHAPE_MISMATCH.
  */
 graft_status graft_filter_norms(const graft_tensor *weights,
                                 const graft_information_options *options, double *norms,
@@ -82,7 +84,8 @@ graft_status graft_filter_norms(const graft_tensor *weights,
  * Marks the invalid filters: those whose l1 norm is under `threshold` (paper: 0.1 and 1).
  *
  * @param threshold >= 0 and finite.
- * @param mask receives `count` bytes, 1 for invalid; `count` must be the number of filters.
+ * @param mask receives `count` bytes, 1 for invalid; `count` must be the number of filters, else
+ *        GRAFT_SHAPE_MISMATCH.
  */
 graft_status graft_invalid_filters(const graft_tensor *weights, double threshold,
                                    const graft_information_options *options, uint8_t *mask,
@@ -109,8 +112,8 @@ graft_status graft_coefficient(double h_self, double h_other, double a, double c
  * Blends two tensors: self <- alpha self + (1 - alpha) other, in place. Products and sum in
  * float64, rounded once to their type: blending equal tensors changes nothing, bit for bit.
  *
- * @param self of floating point, all finite.
- * @param other same shape and type, all finite; may not overlap with `self` unless identical.
+ * @param self of floating point (GRAFT_UNSUPPORTED), not empty, all finite (GRAFT_NOT_FINITE).
+ * @param other same shape and type (GRAFT_SHAPE_MISMATCH), all finite; may not overlap with `self` unless identical.
  * @param alpha 0 <= alpha <= 1; rounded to float32 as graft_coefficient does.
  * @param threads 0 takes what OpenMP would.
  */

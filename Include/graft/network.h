@@ -24,7 +24,10 @@ typedef struct graft_network graft_network;
 /** A value within a network under construction: the input, or what a layer puts out. */
 typedef int32_t graft_value;
 
-/** Starts a network whose input is channels x height x width. The input is value 0. */
+/**
+ * Starts a network whose input is channels x height x width, each 1 to 65536, together at most 2^28.
+ * The input is value 0.
+ */
 graft_status graft_network_create(int64_t channels, int64_t height, int64_t width,
                                   graft_network **network);
 
@@ -55,8 +58,9 @@ void graft_convolution_options_init(graft_convolution_options *options, size_t s
 
 /**
  * Adds a layer. `name` becomes the prefix of its tensors' names ("conv1" gives "conv1.weight")
- * and must be given, unique, and without control characters. `input` is an earlier value; `output`
- * receives the new one. GRAFT_SHAPE_MISMATCH where the shapes do not fit.
+ * and must be given, unique, of 1 to 512 bytes of UTF-8, and without control characters (C0, DEL,
+ * C1). `input` is an earlier value; `output` receives the new one. GRAFT_SHAPE_MISMATCH where the
+ * shapes do not fit; GRAFT_INVALID_STATE where the network is finished.
  */
 graft_status graft_network_convolution(graft_network *network, const char *name,
                                        graft_value input,
@@ -80,7 +84,7 @@ graft_status graft_network_relu(graft_network *network, graft_value input, doubl
 /**
  * min(max(x, 0), ceiling).
  *
- * @param ceiling above 0 (MobileNetV2 on ImageNet: 6).
+ * @param ceiling above 0 (MobileNetV2 on ImageNet: 6), a normal number of float32.
  */
 graft_status graft_network_clipped_relu(graft_network *network, graft_value input, double ceiling,
                                         graft_value *output);
@@ -157,15 +161,26 @@ graft_status graft_network_tensor(graft_network *network, size_t index, graft_te
  */
 graft_status graft_network_gradient(graft_network *network, size_t index, graft_tensor *tensor);
 
-/** Copies all weights and running statistics from a network of the same structure. */
+/**
+ * Copies all weights and running statistics from a network of the same structure, else
+ * GRAFT_SHAPE_MISMATCH. Both are finished.
+ */
 graft_status graft_network_copy(graft_network *network, const graft_network *from);
 
-/** Writes a .safetensors file that is the network's PyTorch state_dict. Written beside, renamed. */
+/**
+ * Writes a .safetensors file that is the network's PyTorch state_dict. Written beside, renamed.
+ *
+ * @param path of a file, which may exist; GRAFT_INVALID_ARGUMENT where it names none (a directory).
+ * @return GRAFT_IO where it cannot be written.
+ */
 graft_status graft_network_save(const graft_network *network, const char *path);
 
 /**
  * Reads weights from a .safetensors file. Names and shapes must be the network's own, all of
  * them (num_batches_tracked may be missing). On an error the network has not changed.
+ *
+ * @return GRAFT_IO where the file cannot be read; GRAFT_FORMAT where it is cut short, corrupt or of
+ *         another kind; GRAFT_SHAPE_MISMATCH where it is another network's.
  */
 graft_status graft_network_load(graft_network *network, const char *path);
 
@@ -194,7 +209,8 @@ graft_status graft_network_output_shape(const graft_network *network, int64_t sh
 
 /**
  * Runs the network. In GRAFT_TRAINING batch norm uses the batch's statistics, updates the running
- * ones, and what the backward pass needs is kept until the next forward pass.
+ * ones, and what the backward pass needs is kept until the next forward pass (one that is refused
+ * for its arguments leaves it).
  *
  * @param images N x C x H x W, GRAFT_FLOAT32, N from 1 to 65536.
  * @param output N x C x H x W or, where the output has height and width 1, N x C.

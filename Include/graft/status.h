@@ -3,7 +3,8 @@
  *
  * Every function that can fail returns a graft_status. On anything but GRAFT_OK it has changed
  * nothing that the caller owns (unless its own comment says otherwise), and graft_last_error()
- * says which argument was wrong, what it was, and what is allowed.
+ * says which argument was wrong, what it was, and what is allowed. Where several are wrong it names
+ * one of them.
  */
 #ifndef GRAFT_STATUS_H
 #define GRAFT_STATUS_H
@@ -19,7 +20,8 @@ typedef enum graft_status {
   GRAFT_INVALID_ARGUMENT = 1,
   /** Shapes, types or counts that have to agree do not. */
   GRAFT_SHAPE_MISMATCH = 2,
-  /** A weight, logit or loss is NaN or infinite. */
+  /** A weight, logit, gradient or loss is NaN or infinite. Weights, running statistics and momentum
+   * are then what they were before the call (graft_trainer_run: before the step). */
   GRAFT_NOT_FINITE = 3,
   /** Memory for the work could not be had. */
   GRAFT_OUT_OF_MEMORY = 4,
@@ -43,7 +45,8 @@ const char *graft_status_name(graft_status status);
 /**
  * Returns what the last failing call on this thread had to say, in English, UTF-8; "" if none has
  * failed. The text is valid until the next failing call on the same thread. A call that succeeds
- * leaves it as it is.
+ * leaves it as it is. It has at most 1023 bytes and no control characters: what a terminal would act
+ * on in the name of a tensor or file is written as \\xNN.
  */
 const char *graft_last_error(void);
 

@@ -54,13 +54,15 @@ typedef struct graft_trainer_options {
   double momentum;
   double weight_decay;
   int32_t nesterov;
-  /** Default GRAFT_SCHEDULE_STEP, every 60 epochs by 0.1 (the paper's). */
+  /** Default GRAFT_SCHEDULE_STEP, every 60 epochs (1 to 1000000) by 0.1 (above 0, finite; the
+   * paper's). */
   graft_schedule schedule;
   int64_t step_epochs;
   double step_factor;
-  /** The learning rate rises linearly over the steps of this many first epochs. Default 0. */
+  /** The learning rate rises linearly over the steps of this many first epochs, 0 to 1000000.
+   * Default 0. */
   int64_t warmup_epochs;
-  /** Zero padding of the random crop, in pixels, 0 for none. Default 4. */
+  /** Zero padding of the random crop, in pixels, 0 (none) to 4096. Default 4. */
   int64_t crop_padding;
   /** 1 (default) flips images left to right at random. */
   int32_t flip;
@@ -72,7 +74,7 @@ typedef struct graft_trainer_options {
   graft_moment evaluate;
   /** When the trainer saves on its own, relative to the epoch's graft. Default GRAFT_AFTER. */
   graft_moment save;
-  /** Saves after every this many epochs; 0 (default) never. Needs `directory`. */
+  /** Saves after every this many epochs, up to 1000000; 0 (default) never. Needs `directory`. */
   int64_t save_every;
   /** Where to save. Copied. NULL (default) for nowhere. */
   const char *directory;
@@ -93,7 +95,7 @@ typedef struct graft_trainer_options {
   int32_t evaluate_ema;
   /** Evaluates after every this many steps too, counted from the run's beginning; at an epoch's end
    * its own evaluation takes the place of that. 0 (default) for the ends of epochs alone. Does not
-   * change what is trained. See graft_trainer_step_record. */
+   * change what is trained. Up to 2^31 - 1. See graft_trainer_step_record. */
   int64_t evaluate_steps;
 } graft_trainer_options;
 
@@ -110,6 +112,8 @@ void graft_trainer_options_init(graft_trainer_options *options, size_t size);
  * @param distillation NULL for the defaults; copied. Its threads are not used.
  * @param train the training set, at least one image. @param test NULL for no evaluation.
  *        Both are held until graft_trainer_destroy.
+ * @return GRAFT_SHAPE_MISMATCH where the two sets' images differ in shape. Messages name the field
+ *         of the second and third struct as graft->bins, distillation->temperature.
  */
 graft_status graft_trainer_create(const graft_trainer_options *options,
                                   const graft_options *graft,
@@ -127,7 +131,8 @@ typedef struct graft_member_options {
   uint64_t seed;
   /** The schedule's start, > 0. Default 0.1. */
   double learning_rate;
-  /** In place of the trainer's, for this network alone; -1 (default) takes the trainer's. Networks
+  /** In place of the trainer's, for this network alone; -1 (default) takes the trainer's. Weight
+   * decay >= 0, decay_weights_only 0 or 1, label smoothing 0 to 1. Networks
    * that differ in how they are trained stay more diverse, which is what grafting lives on. */
   double weight_decay;
   int32_t decay_weights_only;
@@ -142,11 +147,19 @@ void graft_member_options_init(graft_member_options *options, size_t size);
 /**
  * Adds a network to train; the first added is network 0. It is trained in place: its handle shows
  * the weights at any time between calls. At most 64; when grafting, all of one structure.
+ *
+ * @return GRAFT_SHAPE_MISMATCH where it does not take the data set's images, gives too few logits,
+ *         or differs from network 0; GRAFT_INVALID_STATE once the run has begun.
  */
 graft_status graft_trainer_add(graft_trainer *trainer, graft_network *network,
                                const graft_member_options *options);
 
-/** Adds a teacher, of any structure; it is run in evaluation and never changed. At most 64. */
+/**
+ * Adds a teacher, of any structure; it is run in evaluation and never changed. At most 64.
+ *
+ * @return GRAFT_SHAPE_MISMATCH where it does not take the data set's images or has another number of
+ *         logits than the networks; GRAFT_INVALID_STATE once the run has begun.
+ */
 graft_status graft_trainer_add_teacher(graft_trainer *trainer, graft_network *teacher);
 
 /** What a trainer is doing. */
@@ -203,8 +216,12 @@ typedef int32_t (*graft_callback)(const graft_progress *progress, void *user_dat
  * never stopped.
  *
  * @param callback NULL if not wanted. @param user_data handed to it as it is.
- * @return GRAFT_NOT_FINITE where a loss becomes NaN or infinite; the message names network,
- *         epoch and batch.
+ * @return GRAFT_NOT_FINITE where a loss, or a gradient's norm that is to be clipped, becomes NaN or
+ *         infinite; the message names network, epoch and batch. That network's weights, running
+ *         statistics and momentum are those before the step; other networks may have taken it.
+ *         graft_trainer_save is then GRAFT_INVALID_STATE, so that no checkpoint holds half a step,
+ *         and a further call tries the step again where it failed: to go on, graft_trainer_load an
+ *         earlier checkpoint, or write sound weights into the network.
  */
 graft_status graft_trainer_run(graft_trainer *trainer, graft_callback callback, void *user_data);
 

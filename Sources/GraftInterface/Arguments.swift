@@ -12,7 +12,8 @@ func options<T>(_ pointer: UnsafePointer<T>?, defaults: T, name: String) throws(
   guard size >= MemoryLayout<Int>.size, size <= 1 << 16 else {
     throw GraftError(
       .invalidArgument,
-      "\(name)->struct_size is \(size): fill the struct with its _init function first")
+      "\(name)->struct_size is \(UInt(bitPattern: size)): fill the struct with its _init function first"
+    )
   }
   var result = defaults
   withUnsafeMutableBytes(of: &result) {
@@ -31,14 +32,23 @@ func fill<T>(_ pointer: UnsafeMutablePointer<T>?, size: Int, with value: T) {
   UnsafeMutableRawPointer(pointer).storeBytes(of: written, as: Int.self)
 }
 
-/// Writes a result struct whose `struct_size` the caller has set.
-func write<T>(_ value: T, to pointer: UnsafeMutablePointer<T>?, name: String) throws(GraftError) {
+/// Checks a result struct whose `struct_size` the caller has set, before there is a result.
+func writable<T>(_ pointer: UnsafeMutablePointer<T>?, _ name: String) throws(GraftError) -> (
+  pointer: UnsafeMutablePointer<T>, size: Int
+) {
   let pointer = try required(pointer, name)
   let size = UnsafeRawPointer(pointer).load(as: Int.self)
   guard size >= MemoryLayout<Int>.size, size <= 1 << 16 else {
     throw GraftError(
-      .invalidArgument, "\(name)->struct_size is \(size): set it to sizeof of the struct first")
+      .invalidArgument,
+      "\(name)->struct_size is \(UInt(bitPattern: size)): set it to sizeof of the struct first")
   }
+  return (pointer, size)
+}
+
+/// Writes a result struct whose `struct_size` the caller has set.
+func write<T>(_ value: T, to pointer: UnsafeMutablePointer<T>?, name: String) throws(GraftError) {
+  let (pointer, size) = try writable(pointer, name)
   fill(pointer, size: size, with: value)
 }
 
@@ -102,8 +112,8 @@ func number(_ value: Double, _ name: String, in range: ClosedRange<Double>) thro
 let nonNegative = 0.0...Double.greatestFiniteMagnitude
 
 /// A thread count: 0 means "what OpenMP would take".
-func threadCount(_ value: Int32) throws(GraftError) -> Int {
-  try integer(value, "threads", in: 0...256)
+func threadCount(_ value: Int32, _ name: String = "threads") throws(GraftError) -> Int {
+  try integer(value, name, in: 0...256)
 }
 
 /// UTF-8 text that may not be NULL.

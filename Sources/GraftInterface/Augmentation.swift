@@ -31,9 +31,9 @@ func imageAugmentation(_ pointer: UnsafePointer<graft_augmentation>?) throws(Gra
     cropPadding: Int(clamping: given.crop_padding), flip: try flag(given.flip, "flip"))
   result.erasing.probability = given.erasing
   result.erasing.area = try range(
-    given.erasing_area_low, given.erasing_area_high, "erasing_area_low and _high")
+    given.erasing_area_low, given.erasing_area_high, "erasing_area")
   result.erasing.ratio = try range(
-    given.erasing_ratio_low, given.erasing_ratio_high, "erasing_ratio_low and _high")
+    given.erasing_ratio_low, given.erasing_ratio_high, "erasing_ratio")
   result.mixing.mixup = given.mixup
   result.mixing.cutmix = given.cutmix
   result.mixing.probability = given.mixing
@@ -46,7 +46,8 @@ private func range(_ low: Double, _ high: Double, _ name: String) throws(GraftEr
 {
   guard low <= high else {
     throw GraftError(
-      .invalidArgument, "\(name) are \(low) and \(high); the first may not be above the second")
+      .invalidArgument,
+      "\(name)_low is \(low) and \(name)_high is \(high); the first may not be above the second")
   }
   return low...high
 }

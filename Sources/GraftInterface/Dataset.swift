@@ -241,5 +241,6 @@ private func imageTarget(_ pointer: UnsafePointer<graft_tensor>, _ dataset: Data
       .shapeMismatch,
       "\(images.name) have shape \(images.shape); needed is \([count] + image), the first at least")
   }
+  try images.checkWritable()
   return images
 }

@@ -42,16 +42,17 @@ func distillationLoss(
   _ pointer: UnsafePointer<graft_distillation_options>?, name: String = "options"
 ) throws(GraftError) -> Distillation {
   let given = try options(pointer, defaults: distillationDefaults, name: name)
+  let of = name == "options" ? "" : "\(name)->"
   var result = Distillation()
   guard given.temperature > 0, given.temperature.isFinite else {
     throw GraftError(
-      .invalidArgument, "temperature is \(given.temperature); it must be finite and above 0")
+      .invalidArgument, "\(of)temperature is \(given.temperature); it must be finite and above 0")
   }
   result.temperature = given.temperature
-  result.labelWeight = try number(given.label_weight, "label_weight", in: nonNegative)
+  result.labelWeight = try number(given.label_weight, "\(of)label_weight", in: nonNegative)
   result.distillationWeight = try number(
-    given.distillation_weight, "distillation_weight", in: nonNegative)
-  result.threads = try threadCount(given.threads)
-  result.labelSmoothing = try number(given.label_smoothing, "label_smoothing", in: 0...1)
+    given.distillation_weight, "\(of)distillation_weight", in: nonNegative)
+  result.threads = try threadCount(given.threads, "\(of)threads")
+  result.labelSmoothing = try number(given.label_smoothing, "\(of)label_smoothing", in: 0...1)
   return result
 }

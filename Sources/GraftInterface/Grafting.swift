@@ -20,6 +20,8 @@ func graftOperator(_ pointer: UnsafePointer<graft_options>?, name: String = "opt
   throws(GraftError) -> (settings: GraftOperator, dryRun: Bool)
 {
   let given = try options(pointer, defaults: graftDefaults, name: name)
+  // A struct that is one of several says which it is.
+  let of = name == "options" ? "" : "\(name)->"
   var result = GraftOperator()
   switch given.source {
   case GRAFT_SOURCE_RING: result.source = .ring
@@ -27,15 +29,20 @@ func graftOperator(_ pointer: UnsafePointer<graft_options>?, name: String = "opt
   case GRAFT_SOURCE_OTHERS: result.source = .others
   case GRAFT_SOURCE_EXPONENTIAL: result.source = .exponential
   case GRAFT_SOURCE_INTERNAL: result.source = .own
-  case GRAFT_SOURCE_NOISE: result.source = .noise(base: given.noise, seed: given.seed)
-  case GRAFT_SOURCE_GIVEN: result.source = .given(try givenSources(given))
+  case GRAFT_SOURCE_NOISE:
+    guard given.noise > 0, given.noise < 1 else {
+      throw GraftError(
+        .invalidArgument, "\(of)noise is \(given.noise); it must lie between 0 and 1")
+    }
+    result.source = .noise(base: given.noise, seed: given.seed)
+  case GRAFT_SOURCE_GIVEN: result.source = .given(try givenSources(given, of))
   default:
     throw GraftError(
-      .invalidArgument, "source is \(given.source.rawValue), which is not a graft_source")
+      .invalidArgument, "\(of)source is \(given.source.rawValue), which is not a graft_source")
   }
-  let a = try number(given.a, "a", in: 0...1)
-  let c = try number(given.c, "c", in: nonNegative)
-  let constant = try number(given.constant, "constant", in: 0...1)
+  let a = try number(given.a, "\(of)a", in: 0...1)
+  let c = try number(given.c, "\(of)c", in: nonNegative)
+  let constant = try number(given.constant, "\(of)constant", in: 0...1)
   switch given.weighting {
   case GRAFT_WEIGHTING_ENTROPY: result.weighting = .entropy(a: a, c: c)
   case GRAFT_WEIGHTING_CONSTANT: result.weighting = .constant(constant)
@@ -44,29 +51,29 @@ func graftOperator(_ pointer: UnsafePointer<graft_options>?, name: String = "opt
   case GRAFT_WEIGHTING_L1: result.weighting = .l1(a: a, c: c)
   default:
     throw GraftError(
-      .invalidArgument, "weighting is \(given.weighting.rawValue), which is not a graft_weighting")
+      .invalidArgument, "\(of)weighting is \(given.weighting.rawValue), which is not a graft_weighting")
   }
-  result.bins = try integer(given.bins, "bins", in: Information.allowedBins)
-  result.threshold = try number(given.threshold, "threshold", in: nonNegative)
-  result.compatibility = try flag(given.compatibility, "compatibility")
-  result.threads = try threadCount(given.threads)
+  result.bins = try integer(given.bins, "\(of)bins", in: Information.allowedBins)
+  result.threshold = try number(given.threshold, "\(of)threshold", in: nonNegative)
+  result.compatibility = try flag(given.compatibility, "\(of)compatibility")
+  result.threads = try threadCount(given.threads, "\(of)threads")
   result.period = Period(
-    start: try integer(given.start, "start", in: 1...Int.max),
-    every: try integer(given.every, "every", in: 1...Int.max),
-    stop: given.stop == 0 ? nil : try integer(given.stop, "stop", in: 0...Int.max))
-  result.step = try integer(given.step, "step", in: 0...Int.max)
-  result.keepZeros = try flag(given.keep_zeros, "keep_zeros")
-  return (result, try flag(given.dry_run, "dry_run"))
+    start: try integer(given.start, "\(of)start", in: 1...Int.max),
+    every: try integer(given.every, "\(of)every", in: 1...Int.max),
+    stop: given.stop == 0 ? nil : try integer(given.stop, "\(of)stop", in: 0...Int.max))
+  result.step = try integer(given.step, "\(of)step", in: 0...Int.max)
+  result.keepZeros = try flag(given.keep_zeros, "\(of)keep_zeros")
+  return (result, try flag(given.dry_run, "\(of)dry_run"))
 }
 
 /// The source of each network, copied.
-private func givenSources(_ given: graft_options) throws(GraftError) -> [Int] {
-  let count = try size(given.source_count, "source_count", in: 1...GraftOperator.maxNetworks)
-  let sources = try required(given.sources, "sources")
+private func givenSources(_ given: graft_options, _ of: String) throws(GraftError) -> [Int] {
+  let count = try size(given.source_count, "\(of)source_count", in: 1...GraftOperator.maxNetworks)
+  let sources = try required(given.sources, "\(of)sources")
   var result: [Int] = []
   for k in 0..<count {
     result.append(
-      try integer(sources[k], "sources[\(k)]", in: 0...GraftOperator.maxNetworks - 1))
+      try integer(sources[k], "\(of)sources[\(k)]", in: 0...GraftOperator.maxNetworks - 1))
   }
   return result
 }

@@ -33,7 +33,7 @@ private func copy<T>(
 ) throws(GraftError) {
   guard count == values.count else {
     throw GraftError(
-      .invalidArgument,
+      .shapeMismatch,
       "count is \(UInt(bitPattern: count)); it must be the number of \(label), \(values.count)")
   }
   pointer.update(from: values.pointer, count: values.count)

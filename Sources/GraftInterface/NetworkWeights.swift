@@ -9,13 +9,19 @@ public func graft_network_tensor_count(_ network: OpaquePointer?) -> Int {
   (try? object(network, Network.self, "network"))?.tensors.count ?? 0
 }
 
-/// A finished network's tensor.
-private func networkTensor(_ network: Network, _ index: Int) throws(GraftError) -> NetworkTensor {
+/// The network behind a handle, finished.
+func finishedNetwork(_ handle: OpaquePointer?, _ name: String) throws(GraftError) -> Network {
+  let network = try object(handle, Network.self, name)
   guard network.isFinished else {
     throw GraftError(
-      .invalidState, "the network is under construction: call graft_network_finish first")
+      .invalidState, "\(name) is under construction: call graft_network_finish first")
   }
-  return network.tensors[try ordinal(index, "index", of: network.tensors.count)]
+  return network
+}
+
+/// A finished network's tensor.
+private func networkTensor(_ network: Network, _ index: Int) throws(GraftError) -> NetworkTensor {
+  network.tensors[try ordinal(index, "index", of: network.tensors.count)]
 }
 
 /// Describes a tensor that the network owns. Name and shape live as long as the network.
@@ -36,7 +42,7 @@ public func graft_network_tensor(
   _ network: OpaquePointer?, _ index: Int, _ tensor: UnsafeMutablePointer<graft_tensor>?
 ) -> graft_status {
   status { () throws(GraftError) in
-    let network = try object(network, Network.self, "network")
+    let network = try finishedNetwork(network, "network")
     let found = try networkTensor(network, index)
     try describe(try found.view, of: found, in: tensor)
   }
@@ -47,7 +53,7 @@ public func graft_network_gradient(
   _ network: OpaquePointer?, _ index: Int, _ tensor: UnsafeMutablePointer<graft_tensor>?
 ) -> graft_status {
   status { () throws(GraftError) in
-    let network = try object(network, Network.self, "network")
+    let network = try finishedNetwork(network, "network")
     let found = try networkTensor(network, index)
     try describe(try network.gradient(of: found), of: found, in: tensor)
   }
@@ -56,7 +62,7 @@ public func graft_network_gradient(
 @implementation @_cdecl("graft_network_copy")
 public func graft_network_copy(_ network: OpaquePointer?, _ from: OpaquePointer?) -> graft_status {
   status { () throws(GraftError) in
-    let network = try object(network, Network.self, "network")
-    try network.copyWeights(from: try object(from, Network.self, "from"))
+    let network = try finishedNetwork(network, "network")
+    try network.copyWeights(from: try finishedNetwork(from, "from"))
   }
 }

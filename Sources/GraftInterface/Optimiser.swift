@@ -26,13 +26,9 @@ public func graft_sgd_create(
   _ optimiser: UnsafeMutablePointer<OpaquePointer?>?
 ) -> graft_status {
   status { () throws(GraftError) in
-    let network = try object(network, Network.self, "network")
+    let network = try finishedNetwork(network, "network")
     let optimiser = try required(optimiser, "optimiser")
     let given = try options(given, defaults: defaults, name: "options")
-    guard network.isFinished else {
-      throw GraftError(
-        .invalidState, "the network is under construction: call graft_network_finish first")
-    }
     var settings = SGD.Settings()
     settings.momentum = given.momentum
     settings.weightDecay = given.weight_decay
@@ -90,7 +86,7 @@ public func graft_sgd_momentum(
     let tensors = optimiser.network.tensors
     let found = tensors[try ordinal(index, "index", of: tensors.count)]
     guard let view = try optimiser.momentumView(index) else {
-      throw GraftError(.invalidArgument, "\(found.name) is a buffer and has no momentum")
+      throw GraftError(.invalidArgument, "index is that of \(found.name), a buffer, which has no momentum")
     }
     let description = try found.description()
     try write(

@@ -33,7 +33,7 @@ public func graft_trainer_add(
 ) -> graft_status {
   status { () throws(GraftError) in
     let trainer = try object(trainer, Trainer.self, "trainer")
-    let network = try object(network, Network.self, "network")
+    let network = try finishedNetwork(network, "network")
     try trainer.add(network, try memberSettings(options))
   }
 }
@@ -44,7 +44,7 @@ public func graft_trainer_add_teacher(_ trainer: OpaquePointer?, _ teacher: Opaq
 {
   status { () throws(GraftError) in
     let trainer = try object(trainer, Trainer.self, "trainer")
-    try trainer.addTeacher(try object(teacher, Network.self, "teacher"))
+    try trainer.addTeacher(try finishedNetwork(teacher, "teacher"))
   }
 }
 

@@ -98,7 +98,7 @@ public func graft_trainer_ema(_ trainer: OpaquePointer?, _ network: Int, _ into:
 {
   status { () throws(GraftError) in
     let trainer = try object(trainer, Trainer.self, "trainer")
-    let into = try object(into, Network.self, "into")
+    let into = try finishedNetwork(into, "into")
     try trainer.copyAverage(of: try member(network, of: trainer), into: into)
   }
 }
@@ -129,7 +129,7 @@ public func graft_network_evaluate(
   _ evaluation: UnsafeMutablePointer<graft_evaluation>?
 ) -> graft_status {
   status { () throws(GraftError) in
-    let evaluation = try required(evaluation, "evaluation")
+    _ = try writable(evaluation, "evaluation")
     let found = try evaluated(network, dataset, batchSize)
     try write(
       graft_evaluation(

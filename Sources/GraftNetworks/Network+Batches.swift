@@ -12,9 +12,11 @@ struct Batch {
   /// - Parameters:
   ///   - label: what messages call it.
   ///   - count: how many images it must have; nil for any number.
-  init(_ view: TensorView, _ label: String, of shape: ImageShape, count: Int? = nil)
-    throws(GraftError)
-  {
+  ///   - written: whether it is a place for results, no two of which may be one.
+  init(
+    _ view: TensorView, _ label: String, of shape: ImageShape, count: Int? = nil,
+    written: Bool = false
+  ) throws(GraftError) {
     guard view.type == .float32 else {
       throw GraftError(.unsupported, "\(label): dtype must be GRAFT_FLOAT32")
     }
@@ -27,6 +29,7 @@ struct Batch {
     if let count, images != count {
       throw GraftError(.shapeMismatch, "\(label): \(images) images; they must be \(count)")
     }
+    if written { try view.checkWritable() }
     self.count = images
     self.shape = shape
     floats = view.data?.assumingMemoryBound(to: Float.self)
@@ -82,7 +85,7 @@ extension Network {
     begin: (Int) throws(GraftError) -> UnsafeMutablePointer<Float>
   ) throws(GraftError) {
     let given = try Batch(images, "images", of: inputShape)
-    let wanted = try Batch(output, "output", of: shape, count: given.count)
+    let wanted = try Batch(output, "output", of: shape, count: given.count, written: true)
     given.gather(to: try begin(given.count), threads: threads)
     wanted.scatter(from: try run(), threads: threads)
   }
@@ -98,7 +101,7 @@ extension Network {
     let count = try openImages
     let given = try Batch(outputGradient, "output_gradient", of: try outputShape, count: count)
     let wanted = try inputGradient.map { (view) throws(GraftError) in
-      try Batch(view, "input_gradient", of: inputShape, count: count)
+      try Batch(view, "input_gradient", of: inputShape, count: count, written: true)
     }
     try runBackward(
       fill: { given.gather(to: $0, threads: threads) },
@@ -110,7 +113,7 @@ extension Predictor {
   /// Runs it over an array of PyTorch's shape.
   public func predict(_ images: TensorView, to output: TensorView) throws(GraftError) {
     let given = try Batch(images, "images", of: inputShape)
-    let wanted = try Batch(output, "output", of: outputShape, count: given.count)
+    let wanted = try Batch(output, "output", of: outputShape, count: given.count, written: true)
     given.gather(to: try begin(images: given.count), threads: threads)
     wanted.scatter(from: try run(), threads: threads)
   }

@@ -215,7 +215,8 @@ public final class Network {
   /// A tensor's gradient, as the last backward pass left it.
   public func gradient(of tensor: NetworkTensor) throws(GraftError) -> TensorView {
     guard let view = try tensor.gradientView else {
-      throw GraftError(.invalidArgument, "\(tensor.name) is a buffer and has no gradient")
+      throw GraftError(
+        .invalidArgument, "index is that of \(tensor.name), a buffer, which has no gradient")
     }
     guard hasGradients else {
       throw GraftError(.invalidState, "there is no gradient before the first backward pass")
@@ -285,9 +286,9 @@ public final class Network {
 
   /// Ends what the last pass has left open.
   private func forget(_ images: Int) throws(GraftError) {
+    try Network.check(images: images)
     open = nil
     begun = nil
-    try Network.check(images: images)
   }
 
   static func check(images: Int) throws(GraftError) {

@@ -80,6 +80,22 @@ public struct TensorView {
     return strides
   }
 
+  /// Checks that no two elements can share memory, as an array that is written must be.
+  public func checkWritable() throws(GraftError) {
+    if count == 0 { return }
+    var reach = 1
+    let dimensions = zip(shape, strides).filter { $0.0 > 1 }.sorted { $0.1 < $1.1 }
+    for (dimension, stride) in dimensions {
+      guard stride >= reach else {
+        throw GraftError(
+          .invalidArgument,
+          "\(name): with shape \(shape) and strides \(strides) elements share memory, and it would "
+            + "be written")
+      }
+      reach += (dimension - 1) * stride
+    }
+  }
+
   /// Whether the elements lie row-major without gaps (dimensions of 1 may have any stride).
   public var isContiguous: Bool {
     if count <= 1 { return true }

@@ -12,9 +12,13 @@ public func blend(
   guard own.shape == other.shape else {
     throw GraftError(.shapeMismatch, "self has shape \(own.shape), and other \(other.shape)")
   }
+  guard own.type != .int64, other.type != .int64 else {
+    try own.checkMeasurable()
+    return try other.checkMeasurable()
+  }
   guard own.type == other.type else {
     throw GraftError(
-      .invalidArgument,
+      .shapeMismatch,
       "self holds \(own.type), and other \(other.type); they must be of the same type")
   }
   for (tensor, label) in [(own, "self"), (other, "other")] {

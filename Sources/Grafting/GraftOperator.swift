@@ -139,7 +139,7 @@ public struct GraftOperator: Sendable {
         }
         guard tensor.type == networks[0][index].type else {
           throw GraftError(
-            .unsupported,
+            .shapeMismatch,
             "\(label) is of type \(tensor.type), and in networks[0] "
               + "\(networks[0][index].type); they must be of the same")
         }

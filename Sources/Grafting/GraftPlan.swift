@@ -157,7 +157,8 @@ public struct GraftPlan: Sendable {
     }
     if entry.type == .int64, role != .leave {
       throw GraftError(
-        .invalidArgument, "\(named(index)) holds integers, which can only be left alone")
+        .invalidArgument,
+        "index is \(index): \(named(index)) holds integers, which can only be left alone")
     }
     if case .follows(let feeder) = role {
       guard entries.indices.contains(feeder), feeder != index, entries[feeder].role == .layer
@@ -172,7 +173,8 @@ public struct GraftPlan: Sendable {
     {
       throw GraftError(
         .invalidState,
-        "\(named(index)) must stay a layer as long as \(named(follower)) follows it")
+        "index is \(index): \(named(index)) must stay a layer as long as \(named(follower)) "
+          + "follows it")
     }
     entries[index].role = role
     entries[index].rule = .given

@@ -28,21 +28,6 @@ extension TensorView {
     }
   }
 
-  /// Checks that no two elements can share memory, as an array that is written must be.
-  func checkWritable() throws(GraftError) {
-    var reach = 1
-    let dimensions = zip(shape, strides).filter { $0.0 > 1 }.sorted { $0.1 < $1.1 }
-    for (dimension, stride) in dimensions {
-      guard stride >= reach else {
-        throw GraftError(
-          .invalidArgument,
-          "\(name): with shape \(shape) and strides \(strides) elements share memory, and it would "
-            + "be written")
-      }
-      reach += (dimension - 1) * stride
-    }
-  }
-
   /// An array of the shape and type of `model`, without gaps, at `data`.
   init(placing model: TensorView, at data: UnsafeMutableRawPointer) throws(GraftError) {
     try self.init(name: model.name, data: data, type: model.type, shape: model.shape)

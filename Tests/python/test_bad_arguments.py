@@ -1,20 +1,123 @@
-"""Whatever a caller passes, the library answers; it never takes the process down.
+"""Whatever a caller passes, the library answers: the documented status, a message that names the
+argument, and nothing has changed. It never takes the process down.
 
-Each function is called in a process of its own, first with NULL and 0 for everything, then with
-arguments drawn from values that callers get wrong: NULL, handles of another kind, numbers out of
-every range, NaN, structs of a wrong size, tensors that describe nothing sensible.
+`bad_arguments` has the tables: for every parameter of every function and every field of every
+options struct, what is wrong with which status. A function, a parameter or a field without rows is
+an error. `random_arguments` then draws arguments that are wrong in several ways at once.
 """
 
 from __future__ import annotations
 
+import ctypes as c
 import json
 import subprocess
 import sys
+import threading
 from ctypes import c_int
 from pathlib import Path
+from typing import Any
 
 import pytest
-from graft._functions import FUNCTIONS
+from graft import _structures
+from graft._functions import FUNCTIONS as SIGNATURES
+
+from bad_arguments import header
+from bad_arguments.kinds import Init, Struct
+from bad_arguments.run import rows
+from bad_arguments.tables import FILLED, FUNCTIONS, STRUCTS
+
+PROGRAM = Path(__file__).parent / "bad_arguments" / "run.py"
+#: How long a call may take, the making of what it is made with included.
+SECONDS = 60
+
+
+def some(folder: Path, after: tuple[str, str] | None) -> tuple[list[list[str]], str]:
+    """Runs a process; the lines that it printed, and how it ended: "" where it came to the end."""
+    process = subprocess.Popen(
+        [sys.executable, PROGRAM, folder, *(["--after", *after] if after else [])],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=folder)
+    lines: list[list[str]] = []
+    watch = threading.Timer(SECONDS, process.kill)
+    watch.start()
+    assert process.stdout is not None and process.stderr is not None
+    for line in process.stdout:
+        watch.cancel()
+        if line == "end\n":
+            process.communicate()
+            return lines, ""
+        lines.append(json.loads(line))
+        watch = threading.Timer(SECONDS, process.kill)
+        watch.start()
+    watch.cancel()
+    errors = process.communicate()[1]
+    return lines, f"the process ended with status {process.returncode}\n{errors[-2000:]}"
+
+
+@pytest.fixture(scope="module")
+def problems(tmp_path_factory: Any) -> dict[str, list[str]]:
+    """What was wrong with each function's rows, all of which have been run."""
+    folder = tmp_path_factory.mktemp("arguments")
+    found: dict[str, list[str]] = {}
+    after: tuple[str, str] | None = None
+    for _ in range(100):
+        lines, end = some(folder, after)
+        for function, row, *problem in lines:
+            found.setdefault(function, []).extend(f"{row}: {one}" for one in problem)
+        if not end:
+            return found
+        assert lines, end
+        after = (lines[-1][0], lines[-1][1])
+        found[after[0]].append(f"{after[1]}: {end}")
+    raise AssertionError(f"100 processes died: {found}")
+
+
+@pytest.mark.parametrize("name", sorted(FUNCTIONS))
+def test_every_wrong_argument_is_refused_by_name_and_changes_nothing(
+        name: str, problems: dict[str, list[str]]) -> None:
+    assert problems[name] == []
+
+
+def test_every_function_of_the_headers_has_rows_for_every_parameter() -> None:
+    declared = header.functions()
+    assert {name: list(table.parameters) for name, table in FUNCTIONS.items()} == declared
+    for name, table in FUNCTIONS.items():
+        if not isinstance(table, Init):
+            named = {parameter for parameter, _ in rows(table)} - {None}
+            assert named == set(declared[name]), name
+
+
+def test_every_struct_of_the_headers_has_rows_for_every_field() -> None:
+    declared = header.structs()
+    assert set(declared) == set(STRUCTS) | FILLED
+    assert not set(STRUCTS) & FILLED
+    for name, fields in STRUCTS.items():
+        assert ["struct_size", *fields] == declared[name], name
+        for field, kind in fields.items():
+            assert list(kind.rows(field)), f"{name}.{field}"
+    assert {"struct_size", "name", "data", "dtype", "rank", "shape", "strides"} == set(
+        declared["graft_tensor"])
+
+
+def test_every_struct_that_a_function_takes_has_its_fields_rows_there() -> None:
+    tables = {kind._type_: fields for name, fields in STRUCTS.items()
+              for kind in [struct_pointer(name)]}
+    for name, table in FUNCTIONS.items():
+        if isinstance(table, Init):
+            continue
+        for (parameter, kind), takes in zip(table.parameters.items(), SIGNATURES[name][1]):
+            if getattr(takes, "_type_", None) in tables:
+                assert isinstance(kind, Struct), (name, parameter)
+                assert set(kind.fields) == set(tables[takes._type_]), (name, parameter)
+
+
+def struct_pointer(name: str) -> Any:
+    """The type of a pointer to a struct of the headers."""
+    own = "".join(word.capitalize() for word in name.removeprefix("graft_").split("_"))
+    kind = getattr(_structures, own, None) or getattr(_structures, f"Graft{own}")
+    return c.POINTER(kind)
+
+
+# -- several at once -------------------------------------------------------------------------------
 
 ROUNDS = 400
 # Those that may make large networks, which takes its time.
@@ -24,14 +127,14 @@ HEAVY = {f"graft_network_{name}" for name in (
 HARMLESS = {"graft_version", "graft_status_name"}
 
 
-@pytest.mark.parametrize("name", sorted(FUNCTIONS))
+@pytest.mark.parametrize("name", sorted(SIGNATURES))
 def test_the_process_lives_on(name: str, tmp_path: Path) -> None:
     rounds = 12 if name in HEAVY else ROUNDS
     run = subprocess.run(
-        [sys.executable, Path(__file__).with_name("bad_arguments.py"), name, str(rounds)],
+        [sys.executable, Path(__file__).with_name("random_arguments.py"), name, str(rounds)],
         capture_output=True, text=True, timeout=120, cwd=tmp_path,
     )
     assert run.returncode == 0, f"{name}: exit {run.returncode}\n{run.stderr[-2000:]}"
     counts = json.loads(run.stdout.splitlines()[-1])
-    if FUNCTIONS[name][0] is c_int and name not in HARMLESS:
+    if SIGNATURES[name][0] is c_int and name not in HARMLESS:
         assert counts["error"] > 0

@@ -354,15 +354,15 @@ def test_null_and_wrong_counts_through_the_c_interface() -> None:
     value, values = ctypes.c_double(-7), (ctypes.c_double * 3)(-7, -7, -7)
     options = s.InformationOptions()
     options.struct_size = 0
-    invalid = 1
+    invalid, mismatch = 1, 2
     assert lib.graft_entropy(None, None, byref(value)) == invalid
     assert lib.graft_entropy(w.pointer, None, None) == invalid
     assert lib.graft_entropy(w.pointer, byref(options), byref(value)) == invalid
     assert b"struct_size" in lib.graft_last_error()
-    assert lib.graft_filter_norms(w.pointer, None, values, 2) == invalid
+    assert lib.graft_filter_norms(w.pointer, None, values, 2) == mismatch
     assert b"number of filters, 3" in lib.graft_last_error()
-    assert lib.graft_filter_entropies(w.pointer, None, values, 2**64 - 1) == invalid
-    assert lib.graft_histogram(w.pointer, None, (ctypes.c_int64 * 3)(), 3) == invalid
+    assert lib.graft_filter_entropies(w.pointer, None, values, 2**64 - 1) == mismatch
+    assert lib.graft_histogram(w.pointer, None, (ctypes.c_int64 * 3)(), 3) == mismatch
     assert lib.graft_invalid_filters(w.pointer, 0.1, None, None, 3) == invalid
     assert lib.graft_coefficient(1, 1, 0.4, 500, 2, byref(value)) == invalid
     assert lib.graft_coefficient(1, 1, 0.4, 500, 0, None) == invalid

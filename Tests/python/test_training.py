@@ -218,6 +218,41 @@ def test_a_loss_that_is_not_finite_says_where() -> None:
         trainer.run()
 
 
+def bytes_of(network: graft.Network) -> dict[str, bytes]:
+    return {name: value.tobytes() for name, value in network.state_dict().items()}
+
+
+def test_after_a_loss_that_is_not_finite_the_run_is_where_the_step_began(tmp_path) -> None:
+    """The network is as it was before the step, half a step is not saved, and once what was wrong
+    is mended the run comes to the bits of one to which it never happened."""
+    def runs() -> graft.Trainer:
+        return graft.Trainer(
+            make(2), dataset(3 * BATCH), epochs=2, batch_size=BATCH, learning_rate=0.1,
+            grafting=graft.Grafting())
+
+    def stop(progress) -> bool:
+        return progress.step < 2
+
+    undisturbed, trainer = runs(), runs()
+    undisturbed.run()
+    with pytest.raises(graft.CancelledError):
+        trainer.run(stop)
+    weight = trainer.networks[1].state_dict()["layer2.0.bn1.weight"]
+    sound, weight[3] = weight[3], np.nan
+    before = bytes_of(trainer.networks[1])
+    for _ in range(2):
+        with pytest.raises(graft.NotFiniteError, match="network 1, epoch 1, batch 3"):
+            trainer.run()
+        assert bytes_of(trainer.networks[1]) == before
+    with pytest.raises(graft.InvalidStateError, match="a step has failed"):
+        trainer.save(tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    weight[3] = sound
+    trainer.run()
+    for mine, other in zip(trainer.networks, undisturbed.networks):
+        assert bytes_of(mine) == bytes_of(other)
+
+
 def test_networks_and_data_that_do_not_fit_are_refused() -> None:
     train = dataset(BATCH)
     with pytest.raises(graft.ShapeMismatchError, match="3 x 10 x 12"):

@@ -272,7 +272,7 @@ def test_averages_are_refused_where_there_are_none() -> None:
     run = trainer(1, ema_decay=0.5)
     with pytest.raises(graft.ShapeMismatchError, match="structure"):
         run.ema(0, graft.resnet(14, classes=CLASSES, input_shape=SHAPE, base_filters=8))
-    with pytest.raises(graft.ShapeMismatchError, match="structure"):
+    with pytest.raises(graft.InvalidStateError, match="into is under construction"):
         run.ema(0, graft.Network(SHAPE))
     with pytest.raises(graft.InvalidArgumentError, match="network is 1"):
         run.ema(1, make()[0])
@@ -392,7 +392,7 @@ def test_a_gradient_that_is_not_finite_says_where() -> None:
     with pytest.raises(graft.NotFiniteError, match="network 0, epoch 1, batch 1: the gradients'"):
         run.run()
     for name, value in run.networks[0].state_dict().items():
-        assert np.array_equal(value, before[name]) or "running" in name or "batches" in name
+        assert np.array_equal(value, before[name])
 
 
 @pytest.mark.parametrize("option, text", [

@@ -44,6 +44,7 @@ public struct DenseNet: Equatable, Sendable {
         .invalidArgument, "reduction is \(reduction); allowed is more than 0, up to 1")
     }
     try check(classes: classes)
+    try check(dropout: dropout)
     let network = try Network(input: input)
     var x = try network.convolution(
       "conv1", network.input, convolution(baseFilters > 0 ? baseFilters : 2 * growth))

@@ -72,6 +72,14 @@ public struct MobileNetV2: Equatable, Sendable {
   }
 }
 
+/// The check of those that have dropouts.
+func check(dropout: Double) throws(GraftError) {
+  guard dropout >= 0, dropout < 1 else {
+    throw GraftError(
+      .invalidArgument, "dropout is \(dropout); allowed are 0 to 1, 1 excluded")
+  }
+}
+
 /// The check that all ready-made networks share.
 func check(classes: Int) throws(GraftError) {
   guard (1...ImageShape.largestDimension).contains(classes) else {

@@ -27,7 +27,9 @@ public struct VGG: Equatable, Sendable {
     try check(classes: classes)
     guard input.height >= 32, input.width >= 32 else {
       throw GraftError(
-        .invalidArgument, "images of \(input) are too small: five poolings need 32 x 32 at least")
+        .invalidArgument,
+        "height is \(input.height) and width \(input.width); five poolings need 32 of each at least"
+      )
     }
     let network = try Network(input: input)
     var x = network.input

@@ -22,6 +22,7 @@ public struct WideResNet: Equatable, Sendable {
       throw GraftError(.invalidArgument, "widen is \(widen); allowed are 1 to 64")
     }
     try check(classes: classes)
+    try check(dropout: dropout)
     let network = try Network(input: input)
     var x = try network.convolution("conv1", network.input, convolution(16))
     for group in 0..<3 {

@@ -116,8 +116,11 @@ final class Graph {
 
   func clippedRectifier(_ input: Index, ceiling: Double) throws(GraftError) -> Index {
     let shape = try shape(input)
-    guard ceiling.isFinite, Float(ceiling).isNormal, ceiling > 0 else {
-      throw GraftError(.invalidArgument, "ceiling is \(ceiling); it must be finite and above 0")
+    let normal = Double(Float.leastNormalMagnitude)...Double(Float.greatestFiniteMagnitude)
+    guard normal.contains(ceiling) else {
+      throw GraftError(
+        .invalidArgument,
+        "ceiling is \(ceiling); allowed are \(normal.lowerBound) to \(normal.upperBound)")
     }
     return add(.rectifier(slope: 0, ceiling: Float(ceiling)), [input], shape)
   }
@@ -187,7 +190,7 @@ final class Graph {
     try check(pooling.stride, "stride", 1...ImageShape.largestDimension)
     try check(pooling.padding, "padding", 0...pooling.kernel / 2)
     let out = try windows(
-      "pool", shape, channels: shape.channels, kernel: .init(pooling.kernel),
+      "kernel is \(pooling.kernel)", shape, channels: shape.channels, kernel: .init(pooling.kernel),
       stride: .init(pooling.stride), padding: .init(pooling.padding), dilation: .init(1))
     return add(.pool(pooling), [input], out)
   }
@@ -248,7 +251,7 @@ final class Graph {
 
   private func check(name: String) throws(GraftError) {
     guard !name.isEmpty, name.utf8.count <= 512,
-      name.unicodeScalars.allSatisfy({ $0.value >= 0x20 && $0.value != 0x7F })
+      name.unicodeScalars.allSatisfy({ $0.properties.generalCategory != .control })
     else {
       throw GraftError(
         .invalidArgument, "name must have 1 to 512 bytes and no control characters")

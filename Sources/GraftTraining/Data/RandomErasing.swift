@@ -23,13 +23,14 @@ public struct RandomErasing: Equatable, Sendable {
     guard area.lowerBound >= 0, area.upperBound <= 1 else {
       throw GraftError(
         .invalidArgument,
-        "erasing_area is \(area.lowerBound) to \(area.upperBound); allowed are 0 to 1")
+        "erasing_area_low is \(area.lowerBound) and erasing_area_high is \(area.upperBound); "
+          + "allowed are 0 to 1")
     }
     guard ratio.lowerBound > 0, ratio.upperBound.isFinite else {
       throw GraftError(
         .invalidArgument,
-        "erasing_ratio is \(ratio.lowerBound) to \(ratio.upperBound); allowed is what is above 0 "
-          + "and finite")
+        "erasing_ratio_low is \(ratio.lowerBound) and erasing_ratio_high is \(ratio.upperBound); "
+          + "allowed is what is above 0 and finite")
     }
   }
 

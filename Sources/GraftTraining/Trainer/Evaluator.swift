@@ -69,22 +69,27 @@ final class Evaluator {
   }
 }
 
+extension Dataset {
+  /// The shape of its images.
+  var imageShape: ImageShape { ImageShape(channels: channels, height: height, width: width) }
+}
+
 extension Network {
   /// Checks that the network takes a data set's images and gives a logit for each of its classes.
   ///
+  /// - Parameter name: what messages call it.
   /// - Returns: the number of logits.
-  func checkFits(_ dataset: Dataset) throws(GraftError) -> Int {
-    let images = ImageShape(
-      channels: dataset.channels, height: dataset.height, width: dataset.width)
+  func checkFits(_ dataset: Dataset, _ name: String = "network") throws(GraftError) -> Int {
+    let images = dataset.imageShape
     guard inputShape == images else {
       throw GraftError(
-        .shapeMismatch, "the network takes images of \(inputShape), and the data set has \(images)")
+        .shapeMismatch, "\(name) takes images of \(inputShape), and the data set has \(images)")
     }
     let output = try outputShape
     guard output.pixels == 1, output.channels >= dataset.classes else {
       throw GraftError(
         .shapeMismatch,
-        "the network puts out \(output), and the data set has \(dataset.classes) classes")
+        "\(name) puts out \(output), and the data set has \(dataset.classes) classes")
     }
     return output.channels
   }

@@ -38,6 +38,12 @@ public final class Trainer {
     guard train.count > 0, test?.count != 0 else {
       throw GraftError(.invalidArgument, "train and test must have at least one image")
     }
+    guard test.map({ $0.imageShape == train.imageShape }) ?? true else {
+      throw GraftError(
+        .shapeMismatch,
+        "test has images of \(test?.imageShape ?? train.imageShape), and train of "
+          + "\(train.imageShape)")
+    }
     self.settings = settings
     self.train = train
     self.test = test
@@ -79,7 +85,15 @@ public final class Trainer {
     guard !teachers.contains(where: { $0 === teacher }) else {
       throw GraftError(.invalidArgument, "teacher is a teacher of this trainer already")
     }
-    _ = try teacher.checkFits(train)
+    let logits = try teacher.checkFits(train, "teacher")
+    guard
+      try members.first.map({ (first) throws(GraftError) in
+        try first.network.outputShape.channels == logits
+      }) ?? true
+    else {
+      throw GraftError(
+        .shapeMismatch, "teacher has another number of logits than the trainer's networks")
+    }
     teachers.append(teacher)
   }
 

@@ -1,6 +1,6 @@
-"""Calls one function of the C interface with bad arguments; test_bad_arguments.py starts it.
+"""Calls one function of the C interface with arguments at random; test_bad_arguments.py starts it.
 
-    python bad_arguments.py NAME ROUNDS
+    python random_arguments.py NAME ROUNDS
 """
 
 from __future__ import annotations
