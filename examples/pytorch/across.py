@@ -105,9 +105,9 @@ def main() -> None:
             found.append(100 * float(right.double().mean()))
         alone = alone or found
         gains = np.subtract(found, alone)
-        print(
-            f"{name:20} {np.mean(found):6.2f} ± {_deviation(found):.2f}      {np.mean(gains):+8.2f} "
-            f"± {_deviation(gains) / len(gains) ** 0.5:.2f}", flush=True)
+        error = _deviation(gains) / len(gains) ** 0.5
+        print(f"{name:20} {np.mean(found):6.2f} ± {_deviation(found):.2f}      "
+              f"{np.mean(gains):+8.2f} ± {error:.2f}", flush=True)
 
 
 def _deviation(numbers: Sequence[float]) -> float:
