@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 import graft
+import graft.torch
 
 
 def vgg(seed: int) -> nn.Sequential:
@@ -224,3 +225,126 @@ def test_zeros_and_threads() -> None:
             assert (each["w"][mask] == 0).all() and (each["w"][~mask] != 0).mean() > 0.99
         results.append([each["w"].tobytes() for each in networks])
     assert results[0] == results[1]
+
+
+# ---- torch modules: the structure tells the scales, of inputs too --------------------------------
+
+
+def test_a_modules_structure_tells_all_scales() -> None:
+    plan = graft.torch.plan(vgg(0))
+    expected = plan_of(vgg(0).state_dict())
+    assert [(e.name, e.filter_axis, e.scale, e.input_scale) for e in plan] == [
+        (e.name, e.filter_axis, e.scale, e.input_scale) for e in expected]
+
+
+@pytest.mark.parametrize("backend", ["library", "torch"])
+@pytest.mark.parametrize("source", ["ring", "mean"])
+@pytest.mark.parametrize("count", [2, 3, 5])
+def test_modules_are_grafted_as_numpy_says(count: int, source: str, backend: str) -> None:
+    models = [vgg(seed) for seed in range(count)]
+    before = arrays(models)
+    grafter = graft.torch.Grafter(models, source, "filter", backend=backend)
+    dry = grafter.dry_run()
+    assert all((now[name] == old[name]).all()
+               for now, old in zip(arrays(models), before) for name in old)
+    assert grafter.step().to_dict() == dry.to_dict()
+    for k, wanted in enumerate(expected_graft(before, source)):
+        for name, w in models[k].state_dict().items():
+            np.testing.assert_allclose(
+                w.double().numpy(), wanted[name], rtol=1e-6, atol=3e-6,
+                err_msg=f"network {k}: {name}")
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.float64, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("source", ["ring", "others", [0, 0, 1]])
+def test_torch_and_the_library_agree_to_the_bit(kind: torch.dtype, source: object) -> None:
+    sets = [[vgg(seed).to(kind) for seed in range(3)] for _ in range(2)]
+    reports = [
+        graft.torch.Grafter(models, source, "filter", backend=backend).step()
+        for models, backend in zip(sets, ("library", "torch"))]
+    for mine, other in zip(*reports, strict=True):
+        for x, y in zip(mine.networks, other.networks, strict=True):
+            assert (x.source, x.alpha, x.entropy_before, x.entropy_after, x.unmoved) == \
+                (y.source, y.alpha, y.entropy_before, y.entropy_after, y.unmoved)
+            assert x.norm_after == pytest.approx(y.norm_after, rel=1e-14)
+    for one, other in zip(*sets):
+        for (name, w), v in zip(one.state_dict().items(), other.state_dict().values()):
+            assert w.numpy(force=True).tobytes() == v.numpy(force=True).tobytes() \
+                if kind != torch.bfloat16 else torch.equal(w, v), name
+
+
+class Residual(nn.Module):
+    """Sums, a gate, a pre-activation, a concatenation, and layers that nothing scales."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.norm = nn.Conv2d(3, 6, 3, padding=1), nn.BatchNorm2d(6)
+        self.inner, self.inner_norm = nn.Conv2d(6, 6, 3, padding=1, bias=False), nn.BatchNorm2d(6)
+        self.gate = nn.Conv2d(6, 6, 1)
+        self.after_sum, self.plain = nn.BatchNorm2d(6), nn.Conv2d(6, 4, 1)
+        self.without = nn.BatchNorm2d(4, affine=False)
+        self.joined = nn.Conv2d(10, 5, 1)
+        self.last, self.head = nn.BatchNorm2d(5), nn.Linear(5 * 4, 3)
+
+    def forward(self, x):
+        x = torch.relu(self.norm(self.stem(x)))
+        y = self.inner_norm(self.inner(x))
+        y = y * torch.sigmoid(self.gate(y.mean((2, 3), keepdim=True)))
+        x = self.after_sum(x + y)
+        z = self.without(self.plain(torch.relu(x)))
+        z = self.joined(torch.cat([x, z], 1))
+        z = nn.functional.adaptive_avg_pool2d(nn.functional.relu(self.last(z)), 2)
+        return self.head(z.view(z.size(0), -1))
+
+
+def test_scales_through_sums_gates_and_concatenations() -> None:
+    torch.manual_seed(0)
+    for inputs in (None, torch.randn(2, 3, 8, 8)):
+        plan = graft.torch.plan(Residual(), inputs)
+        assert {e.name: (e.scale, e.input_scale) for e in plan if "weight" in e.name} == {
+            "stem.weight": ("norm.weight", None), "norm.weight": ("norm.weight", None),
+            "inner.weight": ("inner_norm.weight", "norm.weight"),
+            "inner_norm.weight": ("inner_norm.weight", None),
+            "gate.weight": (None, "inner_norm.weight"),
+            # Behind a sum nobody's filters are scaled one by one, but its own channels are.
+            "after_sum.weight": ("after_sum.weight", None),
+            "plain.weight": (None, "after_sum.weight"), "joined.weight": ("last.weight", None),
+            "last.weight": ("last.weight", None), "head.weight": (None, "last.weight")}
+        assert plan["stem.bias"].scale == "norm.weight" and plan["head.bias"].scale is None
+        assert plan["without.running_mean"].scale is None
+    models = [Residual() for _ in range(2)]
+    with torch.no_grad():
+        for model in models:
+            for part in (model.norm, model.inner_norm, model.after_sum, model.last):
+                part.weight.uniform_(-1, 2)
+    before = arrays(models)
+    graft.torch.Grafter(models, weighting="filter").step()
+    after = arrays(models)
+    assert all((after[0][name] == after[1][name]).all() for name in after[0])
+    half = [(old["gate.bias"] + new["gate.bias"]) / 2 for old, new in (before,)]
+    np.testing.assert_allclose(after[0]["gate.bias"], half[0], rtol=1e-6, atol=1e-7)
+
+
+def test_frozen_norms_have_no_say() -> None:
+    models = [vgg(seed) for seed in range(2)]
+    for model in models:
+        model[1].requires_grad_(False)
+    plan = graft.torch.plan(models[0])
+    assert plan["0.weight"].scale is None and plan["3.weight"].input_scale is None
+    graft.torch.Grafter(models, weighting="filter").step()
+    # The caller's own edit that leaves scales out is an error, by name.
+    for backend in ("library", "torch"):
+        grafter = graft.torch.Grafter(models, weighting="filter", backend=backend)
+        grafter.plan.set("4.weight", "leave")
+        with pytest.raises(graft.ShapeMismatchError, match="12 filters.*4.weight.* 0"):
+            grafter.step()
+
+
+def test_what_filter_level_cannot_do_in_torch_is_refused() -> None:
+    models = [vgg(seed) for seed in range(2)]
+    optimizers = [torch.optim.SGD(model.parameters(), 0.1, momentum=0.9) for model in models]
+    with pytest.raises(graft.UnsupportedError, match="weighting is 'filter'.*momentum"):
+        graft.torch.Grafter(
+            models, weighting="filter", optimizers=optimizers, momentum="graft")
+    with pytest.raises(graft.UnsupportedError, match="no batch norm whose scales"):
+        graft.torch.Grafter([nn.Linear(3, 2), nn.Linear(3, 2)], weighting="filter")

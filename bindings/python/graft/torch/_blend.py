@@ -111,7 +111,14 @@ def _sum(pieces: Sequence[Tensor], row: Row, device: torch.device) -> Tensor:
         for value in values[1:]:
             same &= value == values[0]
         return torch.where(same, values[0], total)
-    return total.to(torch.float32) if kind == torch.float32 else _to_odd(total).to(kind)
+    return round_sum(total, kind)
+
+
+def round_sum(total: Tensor, kind: torch.dtype) -> Tensor:
+    """float64 to another type, rounded once."""
+    if kind in (torch.float16, torch.bfloat16):
+        return _to_odd(total).to(kind)
+    return total.to(kind)
 
 
 def _to_odd(value: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ matter here. Every value on its way carries a note: the layer that was run last 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import nn
 
@@ -25,6 +25,21 @@ MOVES = {
     "permute", "transpose", "t", "T", "mT", "H", "mH", "movedim", "moveaxis", "swapaxes",
     "swapdims", "adjoint", "rearrange", "Permute", "Rearrange"}
 SCALINGS = {"mul", "imul", "rmul", "multiply"}
+SUMS = {"add", "iadd", "radd", "sub", "isub", "rsub", "subtract"}
+#: What leaves every channel its own, however its numbers change: functions, methods and modules,
+#: without underscores and in small letters.
+WITHIN_CHANNELS = {
+    "relu", "relu6", "leakyrelu", "prelu", "rrelu", "elu", "selu", "celu", "gelu", "silu", "mish",
+    "hardswish", "hardtanh", "hardsigmoid", "sigmoid", "logsigmoid", "tanh", "tanhshrink",
+    "softplus", "softsign", "softshrink", "hardshrink", "threshold", "clamp", "clip", "abs",
+    "square", "sqrt", "exp", "identity", "dropout", "dropout1d", "dropout2d", "dropout3d",
+    "alphadropout", "featurealphadropout", "maxpool1d", "maxpool2d", "maxpool3d", "avgpool1d",
+    "avgpool2d", "avgpool3d", "adaptiveavgpool1d", "adaptiveavgpool2d", "adaptiveavgpool3d",
+    "adaptivemaxpool1d", "adaptivemaxpool2d", "adaptivemaxpool3d", "lppool1d", "lppool2d",
+    "flatten", "view", "reshape", "squeeze", "mean", "amax", "contiguous", "clone", "detach", "to",
+    "float", "half", "bfloat16", "double", "type", "pad", "zeropad1d", "zeropad2d", "zeropad3d",
+    "reflectionpad1d", "reflectionpad2d", "replicationpad1d", "replicationpad2d", "constantpad1d",
+    "constantpad2d", "interpolate", "upsample", "upsamplingnearest2d", "upsamplingbilinear2d"}
 GATES = {"sigmoid", "hardsigmoid", "softmax", "Sigmoid", "Hardsigmoid", "Softmax"}
 #: What asks about a tensor and hands none of its numbers on.
 QUESTIONS = {
@@ -52,6 +67,11 @@ class Value:
         Parameters that reached it without having met any layer's output.
     moved : bool
         For a parameter alone: whether its dimensions have been exchanged.
+    scale : int or None
+        The batch norm's weight that has scaled these channels; of a sum's, that of the term whose
+        layer was run last.
+    made_by : tuple of int
+        A weight and its bias whose filters these channels still are, one by one.
     """
 
     layer: int | None = None
@@ -60,6 +80,8 @@ class Value:
     gate: bool = False
     waiting: frozenset[int] = frozenset()
     moved: bool = False
+    scale: int | None = None
+    made_by: tuple[int, ...] = ()
 
 
 NOTHING = Value()
@@ -79,6 +101,8 @@ class Place:
         The dimension along which its filters lie.
     weight : int or None
         For a bias: the weight beside it, which may follow another layer itself.
+    scale, input_scale : int or None
+        The batch norms' weights that scale its filters (or entries) and its input channels.
     """
 
     role: str
@@ -86,6 +110,8 @@ class Place:
     feeder: int | None = None
     axis: int = 0
     weight: int | None = None
+    scale: int | None = None
+    input_scale: int | None = None
 
 
 class Flow:
@@ -106,6 +132,8 @@ class Flow:
             self._own.setdefault(id(item.owner), {}).setdefault(item.attribute, original)
             self.index_of.setdefault(id(item.tensor), original)
         self._time = 0
+        self._scale: dict[int, int] = {}
+        self._input_scale: dict[int, int | None] = {}
 
     # ---- steps of a forward pass ----------------------------------------------------------------
 
@@ -124,11 +152,26 @@ class Flow:
             for attribute in kind.followers:
                 if attribute in own:
                     self._follow(own[attribute], data.layer, kind.rule)
-            return data
+            return data if kind.rule == "activation" else self._normed(kind, own, data)
         layer = self._known_layers(module, data)
         if isinstance(module, nn.MultiheadAttention):
             return self.module_called(module.out_proj, [self._output(layer, False)])
-        return self._output(layer, kind.rule == "convolution")
+        made_by: tuple[int, ...] = ()
+        if kind.rule in ("convolution", "linear") and list(kind.weights) == ["weight"]:
+            made_by = tuple(own[part] for part in ("weight", "bias") if part in own)
+            if made_by and not isinstance(module, nn.Bilinear):
+                self._input_scale.setdefault(made_by[0], data.scale)
+        return replace(self._output(layer, kind.rule == "convolution"), made_by=made_by)
+
+    def _normed(self, kind: Kind, own: dict[str, int], data: Value) -> Value:
+        """A batch norm's weight scales its own tensors, and the filters that it reads one by one;
+        any other norm undoes what scales there were."""
+        scale = own.get("weight") if kind.rule == "batch norm" else None
+        if scale is not None:
+            for index in (*own.values(), *data.made_by):
+                if self.items[index].tensor.is_floating_point():
+                    self._scale.setdefault(index, scale)
+        return replace(data, scale=scale, made_by=())
 
     def function_called(self, name: str, inputs: Sequence[Value]) -> Value:
         """A function, operator or method runs; `inputs` are its tensors in the order of its
@@ -142,12 +185,16 @@ class Flow:
         if plain in SCALINGS:
             inputs = [value for value in inputs if not value.gate] or inputs
         result = self._join(inputs)
+        within = plain.replace("_", "").lower() in WITHIN_CHANNELS
+        alone = within and len([one for one in inputs if one.layer is not None]) == 1
         gate = plain in GATES or (bool(inputs) and all(value.gate for value in inputs))
         moved = plain in MOVES
         convolution = result.convolution and not moved and plain not in PRODUCTS
         return Value(
             result.layer, result.time, convolution, gate, result.waiting,
-            moved != (result.moved and len(inputs) == 1))
+            moved != (result.moved and len(inputs) == 1),
+            result.scale if within or plain in SUMS or plain in SCALINGS else None,
+            result.made_by if alone else ())
 
     # ---- weights ---------------------------------------------------------------------------------
 
@@ -193,9 +240,7 @@ class Flow:
         self, name: str, weights: list[tuple[int, int, str]], inputs: Sequence[Value]
     ) -> Value:
         indices = [index for index, _, _ in weights]
-        data = self._join([
-            Value(value.layer, value.time, value.convolution, value.gate)
-            for value in inputs if not value.waiting])
+        data = self._join([value for value in inputs if not value.waiting])
         for index, axis, rule in weights:
             if kind_of(self.items[index].owner) is not None:
                 self._known_layers(self.items[index].owner, data)
@@ -207,7 +252,13 @@ class Flow:
         for value in inputs:
             for index in value.waiting:
                 self._follow(index, first, "bias", indices[0])
-        return self._output(self._leader(indices[-1]), weights[-1][2] == "convolution")
+        made_by: tuple[int, ...] = ()
+        if len(weights) == 1 and (name in CONVOLUTIONS or name == "linear"):
+            made_by = (indices[0], *sorted(
+                index for value in inputs for index in value.waiting if index != indices[0]))
+            self._input_scale.setdefault(indices[0], data.scale)
+        output = self._output(self._leader(indices[-1]), weights[-1][2] == "convolution")
+        return replace(output, made_by=made_by)
 
     def _known_layers(self, module: nn.Module, data: Value) -> int | None:
         """Places all tensors of a module that has weights; returns the layer that runs last."""
@@ -251,7 +302,7 @@ class Flow:
             return Value(waiting=waiting, moved=moved)
         for index in waiting:
             self._follow(index, last.layer, "parameter")
-        return Value(last.layer, last.time, last.convolution, last.gate)
+        return replace(last, waiting=frozenset(), moved=False)
 
     def _place(self, index: int, place: Place) -> None:
         """The first use decides."""
@@ -282,6 +333,10 @@ class Flow:
             if index not in self.places:
                 self.places[index] = self._place_by_order(index, item, last)
             last = self._leader(index) if self._is_weight(index) else last
+        for index, scale in self._scale.items():
+            self.places[index].scale = scale
+        for index, scale in self._input_scale.items():
+            self.places[index].input_scale = scale
         return self.places
 
     def _is_weight(self, index: int) -> bool:

@@ -17,7 +17,7 @@ from .._errors import InvalidArgumentError, UnsupportedError
 from .._report import Report
 from ._aligner import aligner_of, renew_statistics
 from ._networks import Networks
-from ._operator import Settings, Task, graft_with_torch, tasks_of, warn_of_unmoved
+from ._operator import FILTER, Settings, Task, graft_with_torch, tasks_of, warn_of_unmoved
 from ._optimizers import Momentum
 from ._permutations import PermutationGroups
 from ._plan import Pattern, plan as make_plan
@@ -47,7 +47,8 @@ class Grafter:
         or a list of the source of each network: see `graft.graft`.
     weighting
         How much: "entropy", the paper's adaptive coefficient, or a number, the share that every
-        tensor keeps; "filter_entropy" or "l1": see `graft.graft`.
+        tensor keeps; "filter_entropy" or "l1"; "filter", for each filter from the batch norm's
+        scale (`plan` tells which; what has none is blended half and half): see `graft.graft`.
     a, c, bins
         Range and steepness of the adaptive coefficient, bins of the entropy.
     start, every, stop
@@ -134,6 +135,11 @@ class Grafter:
         self._backend = backend
         self._keep_zeros = bool(keep_zeros)
         self._momentum = Momentum(optimizers, momentum)
+        if self._settings.weighting == FILTER and (
+                momentum == "graft" or process_group is not None):
+            raise UnsupportedError(
+                "weighting is 'filter': between processes, or with momentum 'graft', it is not "
+                "possible")
         if momentum == "graft":
             self._settings.for_torch()
             shares(source, 0, max(len(self._models), 1), 0)
@@ -173,6 +179,11 @@ class Grafter:
         if not isinstance(plan, _plan.Plan):
             raise InvalidArgumentError(f"plan is {type(plan).__name__!r}: it must be a Plan")
         Networks(self._models, plan)
+        if self._settings.weighting == FILTER and not any(
+                entry.scale or entry.input_scale for entry in plan if entry.role != "leave"):
+            raise UnsupportedError(
+                "weighting is 'filter', and the networks have no batch norm whose scales a layer "
+                "could go by")
         self._plan = plan
 
     @property
@@ -301,7 +312,8 @@ class Grafter:
             except UnsupportedError:
                 if self._backend == "library":
                     raise
-        return graft_with_torch(tasks, networks, self._settings, self._grafts, dry_run)
+        return graft_with_torch(
+            tasks, networks, self._settings, self._grafts, dry_run, plan=self._plan)
 
     def _graft_with_library(
         self, tasks: Sequence[Task], networks: list[list[Tensor]], dry_run: bool

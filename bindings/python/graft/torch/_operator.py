@@ -14,11 +14,14 @@ from .. import _method, _plan
 from .._errors import InvalidArgumentError, NotFiniteError
 from .._report import LayerReport, NetworkReport, Report
 from ._blend import Row, Tally, mix, round_share
+from ._filter_level import FilterCoefficients
 from ._measure import Measure, filter_entropies, in_order, is_finite, measure
 from ._sources import Source, shares
 
 #: What adaptive weightings go by.
 INFORMATION = ("entropy", "filter_entropy", "l1")
+#: A coefficient for each filter, from batch norms' scales.
+FILTER = "filter"
 
 #: By layer and network: how many weights of half precision did not move.
 Unmoved = dict[tuple[int, int], int]
@@ -39,10 +42,11 @@ class Settings:
 
     def for_torch(self) -> None:
         """Raises where torch's operations do not cover a choice; values as the library does."""
-        if isinstance(self.weighting, str) and self.weighting not in INFORMATION:
+        allowed = (*INFORMATION, FILTER)
+        if isinstance(self.weighting, str) and self.weighting not in allowed:
             raise InvalidArgumentError(
                 f"weighting is {self.weighting!r}; computed with torch are "
-                + ", ".join(map(repr, INFORMATION)) + " and a number")
+                + ", ".join(map(repr, allowed)) + " and a number")
         if not self.adapts and not 0 <= _method.real(self.weighting, "weighting") <= 1:
             raise InvalidArgumentError(f"weighting is {self.weighting!r}; allowed are 0 to 1")
         _method.coefficient(0.0, 0.0, self.a, self.c)
@@ -127,24 +131,30 @@ def alphas_of(
 
 
 def rows_of(
-    task: Task, alphas: dict[int, list[float]], settings: Settings, count: int, step: int
+    task: Task, alphas: dict[int, list[float]], settings: Settings, count: int, step: int,
+    by_filter: FilterCoefficients | None = None,
 ) -> list[Row]:
-    """What every network's tensor comes to."""
+    """What every network's tensor comes to; by filters, what it receives."""
+    if by_filter is not None and by_filter.has(task.entry.index):
+        return [row for row in by_filter.rows() if not row.changes_nothing]
     rows = []
     for k in range(count):
-        alpha = settings.without_layer if task.feeder is None else alphas[task.feeder][k]
+        alone = task.feeder is None or by_filter is not None
+        alpha = settings.without_layer if alone else alphas[task.feeder][k]
         rows.append(Row.make(k, alpha, shares(settings.source, k, count, step)))
     return [row for row in rows if not row.changes_nothing]
 
 
 def graft_with_torch(
     tasks: Sequence[Task], networks: Sequence[Sequence[Tensor]], settings: Settings,
-    step: int = 0, dry_run: bool = False, library: bool = False,
+    step: int = 0, dry_run: bool = False, library: bool = False, plan: _plan.Plan | None = None,
 ) -> Report:
     """Graft K networks in place; nothing is written before everything is checked.
 
     Parameters
     ----------
+    plan
+        Needed for the weighting "filter": it tells the scales.
     networks
         Each network's tensors, in the order of the plan.
     step
@@ -162,14 +172,20 @@ def graft_with_torch(
             settings.inform(network[task.entry.index], task.entry.filter_axis, library)
             for network in networks]
         for task in layers}
-    alphas = alphas_of(before, settings, count, step)
+    by_filter = None
+    if settings.weighting == FILTER and plan is not None:
+        by_filter = FilterCoefficients(plan, networks, settings.source, step)
+        alphas = {
+            index: [by_filter.mean(index, k) for k in range(count)] for index in before}
+    else:
+        alphas = alphas_of(before, settings, count, step)
     after = dict(before)
     unmoved: Unmoved = {}
     apart = stuck = 0
     for task in tasks:
         index = task.entry.index
         tensors = [network[index] for network in networks]
-        rows = rows_of(task, alphas, settings, count, step)
+        rows = rows_of(task, alphas, settings, count, step, by_filter)
         is_layer = task.entry.role == "layer"
         if dry_run and not is_layer:
             continue
@@ -177,7 +193,10 @@ def graft_with_torch(
             torch.empty_like(tensors[row.receiver]) if dry_run else tensors[row.receiver]
             for row in rows]
         tally = Tally()
-        mix(tensors, rows, targets, tally)
+        if by_filter is not None and by_filter.has(index):
+            by_filter.mix(task.entry, tensors, rows, targets, tally)
+        else:
+            mix(tensors, rows, targets, tally)
         apart += tally.apart
         for k, number in tally.stuck.items():
             stuck += number

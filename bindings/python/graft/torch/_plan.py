@@ -71,6 +71,23 @@ class Plan(_plan.Plan):
                     place = Place("follows", "tied", first)
             if place.role != "layer":
                 super().set(index, place.role, place.feeder)
+        self._fill_scales(items, places)
+
+    def _fill_scales(self, items: list[Item], places: dict[int, Place]) -> None:
+        """Batch norms' scales as the structure has them, where they fit; the base class's are by
+        order."""
+        for index, item in enumerate(items):
+            if not item.tensor.is_floating_point() or is_uninitialised(item.tensor):
+                continue
+            entry = super().__getitem__(index)
+            one = places[index]
+            place: list[int | None] = [None, None]
+            if one.role not in ("leave", "tied"):
+                for at, scale in enumerate((one.scale, one.input_scale)):
+                    if scale is not None and places[scale].role not in ("leave", "tied") and \
+                            scale_fits(item, entry.filter_axis, items[scale].tensor.numel(), at):
+                        place[at] = scale
+            super().set_scales(index, *place)
 
     def __getitem__(self, key: str | int) -> _plan.PlanEntry:
         entry = super().__getitem__(key)
@@ -105,6 +122,22 @@ class Plan(_plan.Plan):
         return "\n".join([*lines, *(f"  {note}" for note in self.notes)])
 
     __str__ = table
+
+
+def scale_fits(item: Item, axis: int, channels: int, inputs: int) -> bool:
+    """Whether so many scales are those of a tensor's filters, or of its inputs: of a convolution's
+    as many as it reads, of a linear layer's one for each of the equal parts that channels become
+    when they are flattened."""
+    shape = item.tensor.shape
+    if not inputs:
+        return len(shape) > axis and shape[axis] == channels
+    if len(shape) < 2 or channels == 0:
+        return False
+    width = shape[1 - axis]
+    if len(shape) > 2:
+        groups = getattr(item.owner, "groups", 1) if kind_of(item.owner) and axis == 0 else 1
+        return width * groups == channels
+    return width % channels == 0
 
 
 def _rank(tensor: torch.Tensor) -> int:
@@ -287,8 +320,9 @@ def _leave_out(
         for index, place in original.items():
             if place.role == "follows" and (place.weight is not None) == biases:
                 if index not in gone and place.feeder in gone:
-                    places[index] = _without_leader(
-                        index, place, places, gone[place.feeder], selection)
+                    places[index] = replace(
+                        _without_leader(index, place, places, gone[place.feeder], selection),
+                        scale=place.scale, input_scale=place.input_scale)
 
 
 def _without_leader(
