@@ -154,6 +154,11 @@ test-aarch64: $(VENV)/.test
 	@PYTHONPATH=$(CURDIR)/bindings/python $(VENV)/bin/python -m pytest -q \
 	  Tests/python/test_kernels_aarch64.py
 
+# What compiled programs rely on, into Tests/abi/graft.abi; refused where it would break them.
+.PHONY: abi-record
+abi-record: $(if $(wildcard $(LIBRARY)),,build)
+	@GRAFT_LIBRARY=$(CURDIR)/$(LIBRARY) python3 Tests/abi/record.py --write
+
 # The guide as a site with search and reference, into build/docs. A warning is an error. A library
 # that is there is not built again.
 .PHONY: docs
@@ -200,4 +205,5 @@ help:
 	@echo "make bench   measure speed beside PyTorch's: the engine's, then a graft's (25 minutes)"
 	@echo "             make bench QUICK=1: ResNet-20 and MobileNetV2 alone, in three minutes"
 	@echo "make bench-graft  a graft's alone"
+	@echo "make abi-record  record the binary interface after something has come; never what breaks it"
 	@echo "make clean   remove everything that was built"
