@@ -154,6 +154,12 @@ test-aarch64: $(VENV)/.test
 	@PYTHONPATH=$(CURDIR)/bindings/python $(VENV)/bin/python -m pytest -q \
 	  Tests/python/test_kernels_aarch64.py
 
+# make crash COUNT=1000 kills a run that saves at random moments, so many times.
+COUNT ?= 1000
+.PHONY: crash
+crash: build $(VENV)/.test
+	@$(RUN) Tests/crash/kills.py $(COUNT)
+
 # What compiled programs rely on, into Tests/abi/graft.abi; refused where it would break them.
 .PHONY: abi-record
 abi-record: $(if $(wildcard $(LIBRARY)),,build)
@@ -205,5 +211,6 @@ help:
 	@echo "make bench   measure speed beside PyTorch's: the engine's, then a graft's (25 minutes)"
 	@echo "             make bench QUICK=1: ResNet-20 and MobileNetV2 alone, in three minutes"
 	@echo "make bench-graft  a graft's alone"
+	@echo "make crash   kill -9 a run that saves, COUNT=1000 times; each time nothing may be lost"
 	@echo "make abi-record  record the binary interface after something has come; never what breaks it"
 	@echo "make clean   remove everything that was built"

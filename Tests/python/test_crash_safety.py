@@ -16,6 +16,10 @@ import pytest
 
 import graft
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "crash"))
+
+import kills  # noqa: E402
+
 RNG = np.random.default_rng(1)
 
 
@@ -118,6 +122,39 @@ def test_a_checkpoint_is_whole_whenever_the_process_dies(tmp_path):
         "manifest.json", "network-0.safetensors", "network-1.safetensors", "trainer.safetensors"]
 
 
+def test_a_killed_run_resumes_to_the_unbroken_runs_bits(tmp_path):
+    """`make crash` does this a thousand times. It forks: in a process of its own, with few threads."""
+    run = subprocess.run(
+        [sys.executable, kills.__file__, "40"], capture_output=True, text=True, timeout=120,
+        env={**os.environ, "TMPDIR": str(tmp_path)})
+    assert run.returncode == 0, run.stderr
+    counts = dict(line.split(": ") for line in run.stdout.splitlines() if ": " in line)
+    assert int(counts["killed"]) == 40
+    assert int(counts["while saving"]) > 0, "none was killed while saving: nothing has been shown"
+    assert run.stdout.endswith("40 killed, 0 lost\n")
+
+
+def test_the_count_of_kills_sees_a_loss(tmp_path):
+    """An older checkpoint than the one told to be saved, none at all, and other weights."""
+    expected, directory = kills.unbroken(), tmp_path / "checkpoint"
+    with pytest.raises(AssertionError, match="epoch 1 was saved, and nothing"):
+        kills.check(directory, 1, expected)
+    run = kills.trainer(None)
+    with pytest.raises(graft.CancelledError):
+        run.run(lambda progress: run.epochs_done < 2)
+    run.save(directory)
+    assert kills.check(directory, 2, expected) == 2
+    with pytest.raises(AssertionError, match="epoch 3 was saved, and the checkpoint is of epoch 2"):
+        kills.check(directory, 3, expected)
+    other = list(expected)
+    other[2] = expected[1]
+    with pytest.raises(AssertionError, match="epoch 2 is not the unbroken run's"):
+        kills.check(directory, 2, other)
+    other = [*expected[:-1], expected[0]]
+    with pytest.raises(AssertionError, match="resumed at epoch 2, it ends elsewhere"):
+        kills.check(directory, 2, other)
+
+
 # ---- errors while saving -------------------------------------------------------------------------
 
 
@@ -144,6 +181,44 @@ def test_a_full_disk_leaves_what_was_there(tmp_path):
     after = {child: child.read_bytes() for child in tmp_path.rglob("*") if child.is_file()}
     assert after == before
     assert names(tmp_path) == ["a.safetensors", "checkpoint"]
+
+
+def test_a_read_only_directory_leaves_what_was_there(tmp_path):
+    """Where nothing may be written, the file and the checkpoint that are there stay."""
+    folder = tmp_path / "readonly"
+    folder.mkdir()
+    network, run = small(1), trainer()
+    network.save(folder / "a.safetensors")
+    run.save(folder / "checkpoint")
+    everything = [folder, *folder.rglob("*")]
+    before = {path: path.read_bytes() for path in everything if path.is_file()}
+    for path in everything:
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    process = os.fork()
+    if process == 0:
+        status = 1
+        try:
+            # The superuser may write anywhere: be nobody. Paths are relative, since nobody may not
+            # walk through the folders above.
+            os.chdir(folder)
+            if os.geteuid() == 0:
+                os.setgroups([])
+                os.setresgid(65534, 65534, 65534)
+                os.setresuid(65534, 65534, 65534)
+            for save, path in ((network.save, "a.safetensors"), (run.save, "checkpoint"),
+                               (network.save, "new.safetensors"), (run.save, "new")):
+                with pytest.raises(graft.FileError, match="Permission denied") as caught:
+                    save(path)
+                assert path in str(caught.value)
+            status = 0
+        finally:
+            os._exit(status)
+    _, status = os.waitpid(process, 0)
+    for path in everything:
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    assert status == 0
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+    assert names(folder) == ["a.safetensors", "checkpoint"]
 
 
 def test_other_files_in_a_checkpoint_are_kept(tmp_path):
