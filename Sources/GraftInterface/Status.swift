@@ -5,9 +5,12 @@ import GraftSupport
 /// Runs `body`, turning what it throws into a code and the thread's last message.
 ///
 /// Every exported function that can fail goes through here: it checks its arguments and calls
-/// inward within `body`.
-@inline(__always)
+/// inward within `body`. The host's rounding mode, flushed denormals or traps are set aside
+/// meanwhile, so that they change no result.
+@inline(never)  // a compiler that saw `body` here could move its arithmetic out from in between
 func status(_ body: () throws(GraftError) -> Void) -> graft_status {
+  let floats = gk_leave_host_floats()
+  defer { gk_enter_host_floats(floats) }
   do {
     try body()
     return GRAFT_OK

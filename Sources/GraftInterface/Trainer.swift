@@ -1,4 +1,5 @@
 import CGraft
+import GraftKernels
 import GraftNetworks
 import GraftSupport
 import GraftTraining
@@ -52,7 +53,10 @@ public func graft_trainer_add_teacher(_ trainer: OpaquePointer?, _ teacher: Opaq
 public func graft_trainer_run(
   _ trainer: OpaquePointer?, _ callback: graft_callback?, _ userData: UnsafeMutableRawPointer?
 ) -> graft_status {
-  status { () throws(GraftError) in
+  // The callback runs in the host's own floating-point state, which it may change.
+  var floats = gk_leave_host_floats()
+  defer { gk_enter_host_floats(floats) }
+  return status { () throws(GraftError) in
     let trainer = try object(trainer, Trainer.self, "trainer")
     guard let callback else { return try trainer.run() }
     try trainer.run { progress in
@@ -62,6 +66,8 @@ public func graft_trainer_run(
         epochs: Int64(progress.epochs), step: Int64(progress.step), steps: Int64(progress.steps),
         loss: progress.loss, images_per_second: progress.imagesPerSecond,
         seconds: progress.seconds, seconds_left: progress.secondsLeft)
+      gk_enter_host_floats(floats)
+      defer { floats = gk_leave_host_floats() }
       return callback(&told, userData) == 0
     }
   }

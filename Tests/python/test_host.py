@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import platform
 import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -180,3 +183,57 @@ int main(int count, char **arguments) {
                     "-o", program], check=True)
     run = subprocess.run([program, LIBRARY], capture_output=True, text=True, timeout=60)
     assert (run.returncode, run.stdout) == (0, "")
+
+
+# ---- what the host has set for itself ------------------------------------------------------------
+
+
+UPWARD = {"x86_64": 0x800, "aarch64": 0x400000}  # FE_UPWARD
+
+
+@pytest.fixture
+def rounding() -> Iterator[Callable[[bool], bool]]:
+    """Has this thread round every sum and product up, or to nearest; tells what it did before."""
+    mathematics, up = ctypes.CDLL("libm.so.6"), UPWARD[platform.machine()]
+
+    def switch(upward: bool) -> bool:
+        before = mathematics.fegetround() == up
+        assert mathematics.fesetround(up if upward else 0) == 0
+        return before
+
+    yield switch
+    switch(False)
+
+
+def test_the_hosts_rounding_changes_no_result_and_stays(rounding, tmp_path: Path) -> None:
+    data = graft.Dataset.from_arrays(
+        np.arange(32 * 192, dtype=np.uint8).reshape(32, 3, 8, 8), np.arange(32) % 4, 4)
+    models = [np.random.default_rng(k).standard_normal((8, 4, 3, 3)) for k in range(3)]
+    modes: list[bool] = []
+
+    def results(upward: bool) -> list[object]:
+        grafted = [{"w": model.copy()} for model in models]
+        networks = [a_network(seed) for seed in (1, 2)]
+        trainer = graft.Trainer(
+            networks, data, data, epochs=2, batch_size=16, threads=2, grafting=graft.Grafting(),
+            teaching="others", schedule="cosine")
+        rounding(upward)  # from here on no arithmetic of NumPy's
+        report = graft.graft(grafted, dry_run=True).to_dict()
+        graft.graft(grafted)
+        coefficient = graft.coefficient(1.3, 1.1, 0.7, 3.0)
+        trainer.run(lambda progress: modes.append(rounding(upward)))
+        trainer.save(tmp_path / "run")
+        evaluation = graft.evaluate(networks[0], data)
+        drawn = a_network(3)
+        assert rounding(False) == upward
+        arrays = [model["w"] for model in grafted]
+        for network in (*networks, drawn):
+            arrays += network.state_dict().values()
+        times = [(r.train_loss, r.test_loss, r.learning_rate) for r in trainer.history]
+        return [report, coefficient, evaluation, times, [array.tobytes() for array in arrays]]
+
+    expected = results(False)
+    assert not any(modes)
+    modes.clear()
+    assert results(True) == expected
+    assert modes and all(modes)

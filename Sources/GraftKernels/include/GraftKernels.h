@@ -12,6 +12,7 @@
 #include "graft_elementwise.h"
 #include "graft_grouped.h"
 #include "graft_handles.h"
+#include "graft_host_floats.h"
 #include "graft_information.h"
 #include "graft_instructions.h"
 #include "graft_linear.h"
