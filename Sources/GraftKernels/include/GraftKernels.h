@@ -22,8 +22,8 @@
 #include "graft_optimiser.h"
 #include "graft_parallel.h"
 #include "graft_pooling.h"
-#include "graft_rename.h"
 #include "graft_sweep.h"
+#include "graft_system.h"
 #include "graft_weights.h"
 
 #endif

@@ -1,5 +1,6 @@
 import CZlib
 import Glibc
+import GraftKernels
 import GraftSupport
 
 /// An open file. Closed when the last reference goes, or before that by `close`, which reports what
@@ -103,7 +104,7 @@ public final class File {
 
 /// What a system call that failed has to say: the action, the path, and the system's words.
 func systemError(_ action: String, _ path: String, code: Int32 = errno) -> GraftError {
-  let reason = strerror(code).map { String(cString: $0) } ?? "error \(code)"
+  let reason = gk_system_text(code).map { String(cString: $0) } ?? "error \(code)"
   return GraftError(.io, "\(action) \(path): \(reason)")
 }
 
