@@ -76,7 +76,8 @@ typedef struct graft_trainer_options {
   graft_moment save;
   /** Saves after every this many epochs, up to 1000000; 0 (default) never. Needs `directory`. */
   int64_t save_every;
-  /** Where to save. Copied. NULL (default) for nowhere. */
+  /** Where to save. Copied; a relative path stands for the place that it names when the trainer is
+   * made, whatever working directory the process changes to. NULL (default) for nowhere. */
   const char *directory;
   /** As graft_sgd_options. Default 0, 0. (label_smoothing is the distillation options'.) */
   int32_t decay_weights_only;

@@ -101,7 +101,9 @@ func trainerSettings(
   settings.evaluate = try moment(given.evaluate, "evaluate")
   settings.save = try moment(given.save, "save")
   settings.saveEvery = Int(clamping: given.save_every)
-  if given.directory != nil { settings.directory = try text(given.directory, "directory") }
+  if given.directory != nil {
+    settings.directory = absolutePath(try text(given.directory, "directory"))
+  }
   return settings
 }
 

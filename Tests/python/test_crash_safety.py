@@ -8,6 +8,7 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -278,3 +279,59 @@ def test_descriptors_are_not_inherited(tmp_path):
         [sys.executable, "-c", source, str(tmp_path / "a")], capture_output=True, text=True,
         env={**os.environ, "PYTHONPATH": str(Path(graft.__file__).parents[1])}, check=True)
     assert result.stdout.strip() == "0"
+
+
+# ---- the host's working directory and locale -----------------------------------------------------
+
+
+def test_the_working_directory_may_change_at_any_time(tmp_path, monkeypatch):
+    """A relative path stands for what it names when the call, or the trainer, is made."""
+    here, there = tmp_path / "here", tmp_path / "there"
+    here.mkdir()
+    there.mkdir()
+    monkeypatch.chdir(here)
+    rng = np.random.default_rng(0)
+    data = graft.Dataset.from_arrays(rng.normal(size=(16, 1, 8, 8)), np.arange(16) % 10)
+    run = graft.Trainer(
+        [small(0)], data, epochs=1, batch_size=8, threads=1, directory="run", save_every=1)
+    monkeypatch.chdir(there)
+    run.run()
+    assert names(there) == [] and names(here) == ["run"]
+
+    stop, network = threading.Event(), small(1)
+
+    def wander():
+        while not stop.is_set():
+            os.chdir(here)
+            os.chdir(there)
+
+    thread = threading.Thread(target=wander)
+    thread.start()
+    try:
+        for _ in range(100):
+            network.save("network")
+            run.save("checkpoint")
+    finally:
+        stop.set()
+        thread.join()
+    found = {place: names(place) for place in (here, there)}
+    assert set(found[here]) | set(found[there]) == {"run", "network", "checkpoint"}
+    for place in (here, there):
+        if "network" in found[place]:
+            reader = small(2)
+            reader.load(place / "network")
+            assert weights(reader) == weights(network)
+
+
+def test_messages_are_english_in_any_locale(tmp_path):
+    """What the system has to say comes untranslated; numbers of a checkpoint keep their points."""
+    source = (
+        "import locale, sys, graft\n"
+        "locale.setlocale(locale.LC_ALL, '')\n"
+        "try: graft.resnet(8).load('/nowhere/x')\n"
+        "except graft.FileError as error: print(error)\n")
+    result = subprocess.run(
+        [sys.executable, "-c", source], capture_output=True, text=True, check=True,
+        env={**os.environ, "LC_ALL": "C.UTF-8", "LANGUAGE": "de:fr",
+             "PYTHONPATH": str(Path(graft.__file__).parents[1])})
+    assert result.stdout == "cannot open /nowhere/x: No such file or directory\n"

@@ -89,6 +89,7 @@ extension Trainer {
     guard !isRunning else {
       throw GraftError(.invalidState, "the trainer is running: it cannot be loaded in its callback")
     }
+    let directory = absolutePath(directory)
     try AtomicDirectory.recover(directory, owns: Checkpoint.owns)
     let manifest = try Manifest(reading: directory + "/" + Checkpoint.manifest)
     try manifest.check(against: self)

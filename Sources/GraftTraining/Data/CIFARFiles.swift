@@ -31,6 +31,7 @@ public enum CIFARFiles {
   ///   directory with files of both; `.format` for a length that is no whole number of records, or
   ///   a label out of range, naming file and record.
   public static func read(directory: String, split: Split) throws(GraftError) -> Dataset {
+    let directory = absolutePath(directory)
     let kind = try kind(in: directory)
     let paths = (split == .train ? kind.train : kind.test).map { directory + "/" + $0 }
     let recordLength = kind.classes.count + imageLength

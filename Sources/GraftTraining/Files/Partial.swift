@@ -15,7 +15,7 @@ struct Target {
 
   /// - Throws: `.invalidArgument` for a path that names nothing that could be replaced.
   init(_ given: String) throws(GraftError) {
-    var path = given
+    var path = absolutePath(given)
     // A link stays a link: what it points to is replaced.
     if let kind = fileKind(path, follow: false), kind == S_IFLNK, let real = realPath(path) {
       path = real
@@ -23,7 +23,7 @@ struct Target {
     while path.utf8.count > 1, path.utf8.last == UInt8(ascii: "/") { path.removeLast() }
     let slash = path.utf8.lastIndex(of: UInt8(ascii: "/"))
     let name = slash.map { String(path[path.utf8.index(after: $0)...]) } ?? path
-    guard !name.isEmpty, name != ".", name != "..", !path.utf8.contains(0) else {
+    guard !name.isEmpty, !given.isEmpty, name != ".", name != "..", !path.utf8.contains(0) else {
       throw GraftError(.invalidArgument, "\"\(given)\" does not name a file or directory to write")
     }
     self.name = name
@@ -77,6 +77,15 @@ func fileKind(_ path: String, follow: Bool) -> mode_t? {
   var status = stat()
   guard (follow ? stat(path, &status) : lstat(path, &status)) == 0 else { return nil }
   return status.st_mode & S_IFMT
+}
+
+/// The path as it is meant now, whatever working directory the process, or another thread of it,
+/// changes to later. As given where that cannot be told.
+public func absolutePath(_ path: String) -> String {
+  guard let first = path.utf8.first, first != UInt8(ascii: "/"), let directory = getcwd(nil, 0)
+  else { return path }
+  defer { free(directory) }
+  return String(cString: directory) + "/" + path
 }
 
 private func realPath(_ path: String) -> String? {
