@@ -13,34 +13,47 @@ extern int omp_get_thread_num(void);
  * does next. */
 extern int kmp_get_blocktime(void);
 extern void kmp_set_blocktime(int milliseconds);
+/* How many threads the runtime has; 0 where it has not started. Asking does not start it. */
+extern int __kmpc_global_num_threads(void *location);
 
 /* ---- when the runtime can be used ---------------------------------------------------------------
  *
  * Not once the process is exiting: the runtime takes its threads down in a destructor, and aborts
- * the process where another thread of the host's begins or ends parallel work from then on. The
- * work is then done on the calling thread alone, to the same bits. */
+ * the process where another thread of the host's begins or ends parallel work from then on. Not in
+ * a forked child that it knows nothing of: KMP_INIT_AT_FORK=FALSE, which joblib (scikit-learn)
+ * sets, has it wait for threads that only the parent has. The work is then done on the calling
+ * thread alone, to the same bits. */
 
 static _Atomic int inside;          /* how many are in the runtime */
 static _Thread_local int inside_me; /* how many of them are this thread */
 static _Atomic int is_leaving;
+static _Atomic int is_cut_off;
+static _Atomic int is_watching;
 
-/* Only the thread that has forked is in the child. */
+/* Only the thread that has forked is in the child. A runtime that has begun anew has no threads. */
 static void begin_anew(void) {
   atomic_store(&inside, 0);
   inside_me = 0;
+  atomic_store(&is_cut_off, __kmpc_global_num_threads(NULL) > 0);
 }
 
+/* Handlers run in the order in which they were registered: this one is for a runtime that somebody
+ * else has started already. */
 __attribute__((constructor)) static void watch_forks(void) {
   (void)pthread_atfork(NULL, NULL, begin_anew);
 }
 
 static int enter(void) {
   atomic_fetch_add(&inside, 1);
-  if (atomic_load(&is_leaving)) {
+  if (atomic_load(&is_leaving) || atomic_load(&is_cut_off)) {
     atomic_fetch_sub(&inside, 1);
     return 0;
   }
   ++inside_me;
+  if (!atomic_load(&is_watching) && !atomic_exchange(&is_watching, 1)) {
+    (void)omp_get_max_threads(); /* starts it, which registers its own handler before this one */
+    (void)pthread_atfork(NULL, NULL, begin_anew);
+  }
   return 1;
 }
 

@@ -75,6 +75,7 @@ def run_program(
     assert all(right for _, right in found["results"]), found["results"]
     assert found["changed"] == []
     assert len(found["runtimes"]) == 1, found["runtimes"]
+    assert found["team"] >= 2, "nothing has worked in parallel: nothing has been shown"
     return found
 
 
@@ -170,9 +171,9 @@ PROGRAM = """
 #include <stdio.h>
 long long sum_of_squares(int);
 int main(void) {
-  static float weights[2][128 * 64 * 9];
-  for (int i = 0; i < 2 * 128 * 64 * 9; ++i) weights[0][i] = (float)(i % 1013) - (float)(i % 7);
-  int64_t shape[] = {128, 64, 3, 3};
+  static float weights[2][512 * 64 * 9];
+  for (int i = 0; i < 2 * 512 * 64 * 9; ++i) weights[0][i] = (float)(i % 1013) - (float)(i % 7);
+  int64_t shape[] = {512, 64, 3, 3};
   graft_tensor a = {sizeof a, "a", weights[0], GRAFT_FLOAT32, 4, shape, NULL}, b = a;
   b.data = weights[1];
   const graft_tensor *networks[] = {&a, &b};
