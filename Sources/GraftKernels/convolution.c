@@ -31,7 +31,8 @@ size_t gk_convolution_scratch_size(const gk_convolution *s) {
   backward_layout(s, &job);
   int64_t x = gk_in_rows(s, gk_band(s)) * gk_in_width(s) * (s->channels / s->groups);
   int64_t copies = job.together * (job.rows_size + x);
-  int64_t size = gk_winograd_scratch(s) + copies + 2 * GK_SLACK;
+  int64_t size =
+      gk_winograd_scratch(s) + copies + 2 * GK_SLACK + gk_ceil_div(gk_waiting(s), 16) * 16;
   size = gk_max(size, gk_max(gk_across_scratch(s), gk_apart_scratch(s)));
   return (size_t)(gk_ceil_div(size, 16) * 16);
 }

@@ -106,6 +106,8 @@ static void input_gradient(const gk_backward_job *job, int64_t image, int64_t gr
   int64_t panel = gk_padded(channels), out_row = s->width * s->channels;
   const float *weights = job->packed + group * panel * filters * s->kernel_height * s->kernel_width;
   float *out = job->input_gradient + image * s->height * out_row + group * channels;
+  int past = LANES == 16 && !job->accumulate && s->groups == 1 &&
+             gk_goes_past(job->input_gradient, s->n * s->height * out_row, channels);
   for (int64_t py = 0; py < s->stride_height; ++py) {
     gk_axis_taps ty;
     gk_phase_taps(s->kernel_height, s->stride_height, s->padding_height, s->dilation_height, py,
@@ -138,8 +140,8 @@ static void input_gradient(const gk_backward_job *job, int64_t image, int64_t gr
         else
           grid(&runs, weights, NULL, many, columns, in + job->halo_left * filters, row, filters,
                out + (py + y * s->stride_height) * out_row + px * s->channels,
-               s->stride_height * out_row, s->stride_width * s->channels, channels,
-               job->accumulate);
+               s->stride_height * out_row, s->stride_width * s->channels, channels, job->accumulate,
+               past);
       }
       weights += panel * runs.count * runs.length;
     }

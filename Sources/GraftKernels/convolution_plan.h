@@ -145,6 +145,27 @@ static inline void gk_halo(int64_t in, int64_t out, int64_t kernel, int64_t stri
   }
 }
 
+/* ---- writing past the caches ----
+ * A tensor that no cache holds is read from memory by whoever comes next; writing it line by line
+ * past the caches saves reading it first. From this many floats on, where vectors of 16 lanes are
+ * whole lines. */
+#ifndef GK_LARGE /* the tests want it smaller */
+#define GK_LARGE (4 << 20)
+#endif
+
+static inline int gk_goes_past(const float *to, int64_t floats, int64_t channels) {
+  return floats >= GK_LARGE && channels % 16 == 0 && (uintptr_t)to % 64 == 0;
+}
+
+/* Rows that are written so wait in scratch memory for their statistics: at most so many floats. */
+#define GK_WAITING 65536
+
+static inline int64_t gk_waiting(const gk_convolution *s) {
+  int64_t rows = gk_band(s) * s->out_width * s->filters;
+  int large = s->n * s->out_height * s->out_width * s->filters >= GK_LARGE;
+  return large && rows <= GK_WAITING ? rows : 0;
+}
+
 /* Images in a chunk of the backward pass, and the number of chunks: 32, fewer but at least 4 where
  * their weight gradients would take more than 8 MiB together. Depends on shapes alone. */
 static inline int64_t gk_weight_panels(const gk_convolution *s) {

@@ -42,6 +42,7 @@ typedef struct micro_job {
   const float *init;    /* bias of these lanes, or NULL */
   int accumulate;       /* add to what is there */
   int64_t out_step;     /* floats from an output pixel to the next one in its quad */
+  int past;             /* write past the caches */
 } micro_job;
 
 #define MICRO(V, Q, LONG)                                                                     \
@@ -88,9 +89,14 @@ typedef struct micro_job {
       }                                                                                       \
     }                                                                                         \
     UNROLL for (int p = 0; p < 4 * Q; ++p) {                                                  \
-      UNROLL for (int v = 0; v < V; ++v)                                                      \
-          store(out[p / 4] + (p % 4) * out_step + v * LANES,                                  \
-                LONG ? totals[LONG ? p : 0][v] + sums[p][v] : sums[p][v]);                    \
+      UNROLL for (int v = 0; v < V; ++v) if (LONG) sums[p][v] += totals[LONG ? p : 0][v];     \
+    }                                                                                         \
+    if (job->past) {                                                                          \
+      UNROLL for (int p = 0; p < 4 * Q; ++p) UNROLL for (int v = 0; v < V; ++v)               \
+          store_past(out[p / 4] + (p % 4) * out_step + v * LANES, sums[p][v]);                \
+    } else {                                                                                  \
+      UNROLL for (int p = 0; p < 4 * Q; ++p) UNROLL for (int v = 0; v < V; ++v)               \
+          store(out[p / 4] + (p % 4) * out_step + v * LANES, sums[p][v]);                     \
     }                                                                                         \
   }
 #define MICROS(V, Q) MICRO(V, Q, 0) MICRO(V, Q, 1)
@@ -170,7 +176,7 @@ typedef struct edge_quads {
 static void run_edges(edge_quads *edges, const micro_job *job, int64_t block, int64_t live) {
   float copies[EDGE_QUADS][4 * GK_PANEL], *out[EDGE_QUADS];
   micro_job edge = *job;
-  edge.out_step = block;
+  edge.out_step = block, edge.past = 0;
   for (int64_t i = 0; i < edges->count; ++i) {
     out[i] = copies[i];
     if (!job->accumulate) continue;
@@ -186,12 +192,17 @@ static void run_edges(edge_quads *edges, const micro_job *job, int64_t block, in
   edges->count = 0;
 }
 
+/* Copies floats, a multiple of 16, past the caches. */
+static void copy_past(float *to, const float *from, int64_t count) {
+  for (int64_t i = 0; i < count; i += LANES) store_past(to + i, load(from + i));
+}
+
 /* A grid of output pixels, rows x columns, computed for all panels of a group.
  * in: base of the pixel (0, 0); in_row: floats to the base of the pixel below it.
  * out: the pixel (0, 0), at the group's first channel; channels: of the group's output. */
 static void grid(const gk_runs *runs, const float *weights, const float *bias, int64_t rows,
                  int64_t columns, const float *in, int64_t in_row, int64_t in_step, float *out,
-                 int64_t out_row, int64_t out_step, int64_t channels, int accumulate) {
+                 int64_t out_row, int64_t out_step, int64_t channels, int accumulate, int past) {
   int64_t padded = gk_padded(channels), k = runs->count * runs->length;
   for (int64_t lane = 0; lane < padded; lane += GK_PANEL) {
     int64_t width = gk_panel_width(lane, padded);
@@ -199,7 +210,8 @@ static void grid(const gk_runs *runs, const float *weights, const float *bias, i
     for (int64_t sub = 0; sub < width; sub += block) {
       int64_t first = lane + sub, live = gk_min(block, channels - first);
       if (live <= 0) break;
-      micro_job job = {runs, weights + lane * k + sub, width, in_step, NULL, accumulate, out_step};
+      micro_job job = {runs, weights + lane * k + sub, width, in_step, NULL, accumulate, out_step,
+                       past};
       float bias_lanes[GK_PANEL];
       if (bias != NULL) {
         for (int64_t i = 0; i < block; ++i) bias_lanes[i] = i < live ? bias[first + i] : 0;
@@ -253,7 +265,13 @@ static void convolution_forward_tile(void *context, int64_t tile, int worker) {
   int64_t row = gk_in_width(s) * channels, out_row = s->out_width * s->filters;
   int64_t weights = gk_padded(filters) * job->runs->count * job->runs->length;
   float *scratch = job->scratch + worker * job->scratch_stride;
-  float *out = job->out + (image * s->out_height + first) * out_row;
+  float *place = job->out + (image * s->out_height + first) * out_row, *out = place;
+  int waits = LANES == 16 && gk_waiting(s) > 0 &&
+              gk_goes_past(job->out, s->n * s->out_height * out_row, s->filters);
+  if (waits) {
+    out = scratch;
+    scratch += gk_ceil_div(gk_waiting(s), 16) * 16;
+  }
   if (gk_is_winograd(s)) {
     float *copied = scratch + gk_winograd_scratch(s);
     copy_rows(copied, s, &job->in, image, 0, first - s->padding_height, gk_in_rows(s, rows));
@@ -270,11 +288,12 @@ static void convolution_forward_tile(void *context, int64_t tile, int worker) {
                 gk_in_rows(s, rows));
       grid(job->runs, job->packed + g * weights, job->bias ? job->bias + g * filters : NULL, rows,
            s->out_width, scratch, s->stride_height * row, s->stride_width * channels,
-           out + g * filters, out_row, s->filters, filters, 0);
+           out + g * filters, out_row, s->filters, filters, 0, 0);
     }
   }
   if (job->statistics != NULL) {
     float *statistics = job->statistics + tile * 2 * s->filters;
     moments(out, rows * s->out_width, s->filters, s->filters, statistics, statistics + s->filters);
   }
+  if (waits) copy_past(place, out, rows * out_row);
 }

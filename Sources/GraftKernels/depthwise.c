@@ -17,7 +17,8 @@ size_t gk_depthwise_scratch_size(const gk_convolution *s) {
   int64_t band = gk_depthwise_rows(s), lanes = gk_block(s);
   int64_t d = (halo.low + band + halo.high) * (halo.left + s->out_width + halo.right) * lanes;
   int64_t x = gk_in_rows(s, band) * gk_depthwise_in_width(s) * lanes;
-  return (size_t)(d + x + GK_SLACK);
+  int64_t forward = x + GK_SLACK + gk_depthwise_waiting(s);
+  return (size_t)gk_max(d + x + GK_SLACK, forward);
 }
 
 /* Weight gradients and, behind them, bias gradients, of each chunk. */

@@ -24,6 +24,11 @@ static inline int64_t gk_depthwise_rows(const gk_convolution *s) {
   return gk_max(1, gk_min(8192 / gk_max(1, row), s->out_height));
 }
 
+/* Floats of a block's output that waits for its statistics (convolution_plan.h). */
+static inline int64_t gk_depthwise_waiting(const gk_convolution *s) {
+  return gk_depthwise_rows(s) * s->out_width * gk_block(s);
+}
+
 /* The same for the backward pass: the output gradient's rows are padded with a halo, within which
  * the input gradient's taps reach. */
 typedef struct gk_depthwise_halo {

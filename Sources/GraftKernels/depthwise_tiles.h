@@ -76,7 +76,7 @@ typedef struct depthwise_taps {
 #define DEPTHWISE_ROW(T)                                                                        \
   static void depthwise_row_##T(const depthwise_taps *taps, const float *weights, vf start,     \
                                 const float *in, int64_t in_step, float *out, int64_t out_step, \
-                                int64_t columns, int accumulate) {                              \
+                                int64_t columns, int accumulate, int past) {                    \
     vf w[T];                                                                                    \
     const float *from[T];                                                                       \
     UNROLL for (int t = 0; t < T; ++t) w[t] = load(weights + taps->weight[t]);                  \
@@ -84,7 +84,10 @@ typedef struct depthwise_taps {
     for (int64_t x = 0; x < columns; ++x) {                                                     \
       vf sum = accumulate ? load(out + x * out_step) : start;                                   \
       UNROLL for (int t = 0; t < T; ++t) sum += load(from[t] + x * in_step) * w[t];             \
-      store(out + x * out_step, sum);                                                           \
+      if (past)                                                                                 \
+        store_past(out + x * out_step, sum);                                                    \
+      else                                                                                      \
+        store(out + x * out_step, sum);                                                         \
     }                                                                                           \
   }
 
@@ -95,7 +98,8 @@ DEPTHWISE_ROW(9)
 
 static void depthwise_row_any(const depthwise_taps *taps, const float *weights, vf start,
                               const float *in, int64_t in_step, float *out, int64_t out_step,
-                              int64_t columns, int accumulate) {
+                              int64_t columns, int accumulate, int past) {
+  (void)past;
   for (int64_t x = 0; x < columns; ++x) {
     vf sum = accumulate ? load(out + x * out_step) : start;
     for (int64_t t = 0; t < taps->count; ++t)
@@ -108,7 +112,7 @@ static void depthwise_row_any(const depthwise_taps *taps, const float *weights, 
  * no lanes to spare goes through a copy, a pixel at a time. */
 static void depthwise_row(const depthwise_taps *taps, const float *weights, const float *bias,
                           const float *in, int64_t in_step, float *out, int64_t out_step,
-                          int64_t columns, int64_t channels, int accumulate) {
+                          int64_t columns, int64_t channels, int accumulate, int past) {
   for (int64_t c = 0; c < channels; c += LANES) {
     int64_t live = gk_min(LANES, channels - c);
     float lanes[LANES];
@@ -117,8 +121,8 @@ static void depthwise_row(const depthwise_taps *taps, const float *weights, cons
     const float *w = weights + c, *from = in + c;
     if (live == LANES) {
       switch (taps->count) {
-#define ROW(T)                                                                              \
-  depthwise_row_##T(taps, w, start, from, in_step, out + c, out_step, columns, accumulate); \
+#define ROW(T)                                                                                    \
+  depthwise_row_##T(taps, w, start, from, in_step, out + c, out_step, columns, accumulate, past); \
   break;
         case 1:
           ROW(1)
@@ -138,7 +142,7 @@ static void depthwise_row(const depthwise_taps *taps, const float *weights, cons
       float copy[LANES] = {0};
       float *to = out + x * out_step + c;
       memcpy(copy, accumulate ? to : lanes, (size_t)live * sizeof(float));
-      depthwise_row_any(taps, w, start, from + x * in_step, in_step, copy, 0, 1, 1);
+      depthwise_row_any(taps, w, start, from + x * in_step, in_step, copy, 0, 1, 1, 0);
       memcpy(to, copy, (size_t)live * sizeof(float));
     }
   }
@@ -160,9 +164,12 @@ static void depthwise_forward_tile(void *context, int64_t tile, int worker) {
   const gk_depthwise_job *job = context;
   const gk_convolution *s = job->shape;
   int64_t image = tile / job->bands, first = tile % job->bands * job->band;
-  int64_t rows = gk_min(job->band, s->out_height - first), out_row = s->out_width * s->filters;
+  int64_t rows = gk_min(job->band, s->out_height - first), pixels = rows * s->out_width;
   float *scratch = job->scratch + worker * job->scratch_stride;
-  float *out = job->out + (image * s->out_height + first) * out_row;
+  float *out = job->out + (image * s->out_height + first) * s->out_width * s->filters;
+  float *waiting = scratch + job->scratch_stride - gk_depthwise_waiting(s);
+  int waits = LANES == 16 &&
+              gk_goes_past(job->out, s->n * s->out_height * s->out_width * s->filters, s->filters);
   for (int64_t c = 0; c < s->channels; c += GK_DEPTHWISE_BLOCK) {
     depthwise_block block = depthwise_block_at(s, c);
     int64_t row = gk_depthwise_in_width(s) * block.lanes;
@@ -170,14 +177,19 @@ static void depthwise_forward_tile(void *context, int64_t tile, int worker) {
     depthwise_forward_taps(s, block, gk_lanes(s), &taps);
     depthwise_copy_rows(scratch, s, &job->in, image, first * s->stride_height - s->padding_height,
                         gk_in_rows(s, rows), block);
+    float *to = waits ? waiting : out + c;
+    int64_t step = waits ? block.lanes : s->filters;
     for (int64_t y = 0; y < rows; ++y)
       depthwise_row(&taps, job->packed, job->bias != NULL ? job->bias + c : NULL,
                     scratch + y * s->stride_height * row, s->stride_width * block.lanes,
-                    out + y * out_row + c, s->filters, s->out_width, block.live, 0);
-  }
-  if (job->statistics != NULL) {
-    float *statistics = job->statistics + tile * 2 * s->filters;
-    moments(out, rows * s->out_width, s->filters, s->filters, statistics, statistics + s->filters);
+                    to + y * s->out_width * step, step, s->out_width, block.live, 0, 0);
+    if (job->statistics != NULL) {
+      float *statistics = job->statistics + tile * 2 * s->filters + c;
+      moments(to, pixels, block.live, step, statistics, statistics + s->filters);
+    }
+    for (int64_t p = 0; waits && p < pixels; ++p)
+      for (int64_t i = 0; i < step; i += LANES)
+        store_past(out + p * s->filters + c + i, load(waiting + p * step + i));
   }
 }
 
@@ -242,6 +254,9 @@ static void depthwise_input(const gk_depthwise_job *job, int64_t image, int64_t 
   const gk_convolution *s = job->shape;
   int64_t lanes = block.lanes, row = (job->halo.left + s->out_width + job->halo.right) * lanes;
   float *out = job->input_gradient + image * s->height * s->width * s->channels + block.first;
+  int past =
+      LANES == 16 && !job->accumulate &&
+      gk_goes_past(job->input_gradient, s->n * s->height * s->width * s->channels, s->channels);
   for (int64_t py = 0; py < s->stride_height; ++py) {
     for (int64_t px = 0; px < s->stride_width; ++px) {
       depthwise_taps taps;
@@ -251,7 +266,7 @@ static void depthwise_input(const gk_depthwise_job *job, int64_t image, int64_t 
       for (int64_t y = first; y < end; ++y)
         depthwise_row(&taps, job->packed, NULL, d + (y - first) * row, lanes,
                       out + ((py + y * s->stride_height) * s->width + px) * s->channels,
-                      s->stride_width * s->channels, columns, block.live, job->accumulate);
+                      s->stride_width * s->channels, columns, block.live, job->accumulate, past);
     }
   }
 }

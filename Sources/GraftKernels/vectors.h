@@ -9,5 +9,8 @@ typedef int32_t vi __attribute__((vector_size(4 * LANES)));
 
 INLINE vf load(const float *p) { return *(const vfu *)p; }
 INLINE void store(float *p, vf v) { *(vfu *)p = v; }
+/* Past the caches: p is a multiple of a vector's size. Other threads see it once this one has taken
+ * its next tile, which is a locked instruction. */
+INLINE void store_past(float *p, vf v) { __builtin_nontemporal_store(v, (vf *)p); }
 INLINE vf splat(float x) { return (vf){0} + x; }
 INLINE vf choose(vi mask, vf yes, vf no) { return (vf)(((vi)yes & mask) | ((vi)no & ~mask)); }

@@ -27,7 +27,7 @@ def compiled(name: str, files: list[str], folder: Path,
     compiler = "gcc" if sanitizers == "thread" else swift.with_name("clang")
     subprocess.run(
         [compiler, "-O1", "-g", f"-fsanitize={sanitizers}",
-         "-fno-sanitize-recover=undefined", "-I", SOURCES / "include", "-I", SOURCES,
+         "-fno-sanitize-recover=undefined", "-DGK_LARGE=4096", "-I", SOURCES / "include", "-I", SOURCES,
          *(SOURCES / file for file in files), ROOT / "Tests" / "kernels" / f"{name}.c", "-lm",
          "-o", folder / name],
         check=True,
