@@ -79,13 +79,13 @@ class Plan(_plan.Plan):
         for index, item in enumerate(items):
             if not item.tensor.is_floating_point() or is_uninitialised(item.tensor):
                 continue
-            entry = super().__getitem__(index)
             one = places[index]
+            axis = one.axis if one.role == "layer" else 0
             place: list[int | None] = [None, None]
             if one.role not in ("leave", "tied"):
                 for at, scale in enumerate((one.scale, one.input_scale)):
                     if scale is not None and places[scale].role not in ("leave", "tied") and \
-                            scale_fits(item, entry.filter_axis, items[scale].tensor.numel(), at):
+                            scale_fits(item, axis, items[scale].tensor.numel(), at):
                         place[at] = scale
             super().set_scales(index, *place)
 
