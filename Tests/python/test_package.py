@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -123,6 +124,36 @@ def test_the_wheel_brings_what_it_needs(clone, tmp_path):
         capture_output=True, text=True).stdout
     assert set(loaded.split()) == {str(target / "graft" / name) for name in inside}
     assert seconds_of_import(environment, tmp_path) < 0.06
+
+
+def test_the_wheel_is_tagged_for_other_machines_unchanged(clone, tmp_path):
+    """As docs/install.md says: auditwheel finds nothing missing, and its repair changes the tag and
+    no library: the OpenMP runtime keeps its name, without which two could meet in a process."""
+    (clone / "build").mkdir()
+    shutil.copy(LIBRARY, clone / "build" / "libgraft.so")
+    environment = clean_environment()
+    environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
+
+    def run(*words: object) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", *map(str, words)], cwd=tmp_path, env=environment,
+            capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    run("pip", "wheel", "-q", "--no-deps", "-w", "dist", clone / "bindings" / "python")
+    [built] = (tmp_path / "dist").iterdir()
+    assert re.search(r"py3-none-linux_\w+\.whl$", built.name)
+    shown = " ".join(run("auditwheel", "show", built).split())
+    tag = re.search(r'following platform tag: "(manylinux_2_\d+_\w+)"', shown)
+    assert tag, shown
+    run("auditwheel", "repair", "-w", "tagged", built)
+    [tagged] = (tmp_path / "tagged").iterdir()
+    assert tagged.name.endswith(f"-py3-none-{tag[1]}.whl")
+    before, after = (
+        {name: one.read(name) for name in one.namelist() if ".so" in name}
+        for one in map(zipfile.ZipFile, (built, tagged)))
+    assert before == after and len(after) == 2
 
 
 def seconds_of_import(environment: dict[str, str], folder: Path) -> float:
