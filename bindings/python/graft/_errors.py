@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ._text import printable
+
 
 class GraftError(Exception):
     """Base of every error that the library reports.
@@ -13,6 +15,10 @@ class GraftError(Exception):
     """
 
     status = 0
+
+    def __str__(self) -> str:
+        # Names in it may come from a file: a terminal shows them, and does not act on them.
+        return printable(super().__str__())
 
 
 class InvalidArgumentError(GraftError, ValueError):

@@ -12,6 +12,7 @@ from . import _structures as s
 from ._described_network import DescribedNetwork
 from ._errors import InvalidArgumentError, check
 from ._library import lib
+from ._text import joined
 
 _ROLES = {one.name.lower(): one for one in s.Role}
 
@@ -186,7 +187,7 @@ class Plan:
             (str(entry.index), entry.name, entry.role, entry.rule, entry.feeder or "")
             for entry in self]
         widths = [max(len(row[column]) for row in rows) for column in range(5)]
-        return "\n".join(
+        return joined(
             "  ".join(
                 cell.rjust(width) if column == 0 else cell.ljust(width)
                 for column, (cell, width) in enumerate(zip(row, widths))).rstrip()

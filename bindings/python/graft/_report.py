@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from . import _structures as s
 from ._errors import check
 from ._library import lib
+from ._text import joined
 
 if TYPE_CHECKING:
     from .torch import Alignment
@@ -155,6 +156,6 @@ class Report:
             for row in rows]
         for k, one in (self.alignment or {}).items():
             lines.append(f"network {k} aligned to 0: {one.line()}")
-        return "\n".join(lines)
+        return joined(lines)
 
     __str__ = table

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from .._errors import GraftError
 from .._version import __version__
 from . import _apply, _info, _report
-from ._text import printable
+from .._text import printable
 
 _ENDING = """\
 exit status: 0 done; 1 a file or its weights would not do (the message says which and why);

@@ -18,7 +18,7 @@ from . import _structure
 from ._files import Weights, read
 from ._order import in_order
 from ._safetensors import Bfloat16Bits
-from ._text import printable, table
+from .._text import printable, table
 
 _OF_MANY = ("mean", "others")  # sources that are no single file
 
@@ -92,7 +92,7 @@ def run(given: argparse.Namespace) -> int:
         write_all([(path, one.write) for path, one in zip(outputs, loaded)])
     print(_text(report, given.files, given.source))
     for line in aligned:
-        print(line)
+        print(printable(line))
     for path in outputs:
         print(f"wrote {printable(str(path))}")
     return 0
@@ -193,7 +193,7 @@ def _exclude(plan: Plan, patterns: Sequence[str]) -> None:
 
 
 def _plan_text(plan: Plan) -> str:
-    rows = [(printable(entry.name), entry.role, entry.rule, printable(entry.feeder or ""))
+    rows = [(entry.name, entry.role, entry.rule, entry.feeder or "")
             for entry in plan]
     return table(("tensor", "role", "rule", "feeder"), rows)
 
@@ -204,7 +204,7 @@ def _text(report: Report, files: Sequence[Path], source: str) -> str:
     for layer in report:
         for k, entry in enumerate(layer.networks):
             rows.append((
-                printable(layer.name) if k == 0 else "", str(k + 1),
+                layer.name if k == 0 else "", str(k + 1),
                 source if source in _OF_MANY else str(entry.source + 1),
                 f"{entry.alpha:.4f}", f"{entry.entropy_before:.4f}", f"{entry.entropy_after:.4f}",
                 str(layer.filters), str(entry.invalid_before), str(entry.invalid_after)))

@@ -8,7 +8,7 @@ from typing import Any
 
 from .._library import instructions, lib
 from .._version import __version__
-from ._text import printable
+from .._text import printable
 
 
 def add_to(commands: Any) -> None:

@@ -20,7 +20,7 @@ from .._errors import GraftError, InvalidArgumentError, UnsupportedError
 from .._write import write_all
 from ._files import read
 from ._safetensors import Bfloat16Bits
-from ._text import printable, table
+from .._text import cell, printable, table
 
 LEVELS = (1.0, 0.1, 0.01, 0.001)  # the paper's
 
@@ -100,10 +100,11 @@ def run(given: argparse.Namespace) -> int:
     if given.html is not None:
         from .._page import report
 
-        print(report(
+        page = report(
             given.files, given.html, title=given.title, reference=given.reference,
             threshold=given.threshold, bins=given.bins, figures=given.figures,
-            tables=given.tables, transposed=given.transposed))
+            tables=given.tables, transposed=given.transposed)
+        print(printable(str(page)))
     return 0
 
 
@@ -178,7 +179,7 @@ def _text(name: str, rows: Sequence[Row]) -> str:
     head = ("layer", "filters", "entropy", "l1 min", "mean", "max", "invalid", "<1", "<0.1",
             "<0.01", "<0.001")
     lines = [
-        (printable(row.layer), str(row.filters), f"{row.entropy:.4f}", f"{row.norm_min:.4g}",
+        (row.layer, str(row.filters), f"{row.entropy:.4f}", f"{row.norm_min:.4g}",
          f"{row.norm_mean:.4g}", f"{row.norm_max:.4g}", str(row.invalid), *_shares(row))
         for row in rows]
     filters = sum(row.filters for row in rows)
@@ -205,8 +206,9 @@ def _csv(rows: Sequence[Row]) -> bytes:
     text = io.StringIO()
     writer = csv.DictWriter(text, list(Row.__dataclass_fields__), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(asdict(row) for row in rows)
-    return text.getvalue().encode("utf-8", "surrogateescape")
+    writer.writerows(
+        {name: cell(value) for name, value in asdict(row).items()} for row in rows)
+    return text.getvalue().encode()
 
 
 def _json(rows: Sequence[Row], given: argparse.Namespace) -> bytes:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._cli._text import printable
+from .._text import printable
 from .._errors import UnsupportedError
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .._cli._text import printable
+from .._text import printable
 from .._record._layers import LEVELS
 from .._version import __version__
 from ._analysis import Subject, changes, cultivation, place, shares

@@ -11,6 +11,7 @@ import numpy as np
 
 from .._record._layers import LEVELS
 from .._record._recording import GRAFT_COLUMNS
+from .._text import cell
 from ._analysis import Cultivation, Subject, changes, cultivation, place, plain, shares
 
 _LEVEL_NAMES = tuple(f"under_{level:g}".replace(".", "_") for level in LEVELS)
@@ -24,13 +25,14 @@ class Table:
     rows: list[tuple[Any, ...]]
 
     def csv(self) -> bytes:
-        """With a head; NaN as nothing."""
+        """With a head; NaN as nothing, text as `cell` has it."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(self.columns)
+        writer.writerow(map(cell, self.columns))
         writer.writerows(
-            ["" if plain(value) is None else plain(value) for value in row] for row in self.rows)
-        return text.getvalue().encode("utf-8", "surrogatepass")
+            ["" if plain(value) is None else cell(plain(value)) for value in row]
+            for row in self.rows)
+        return text.getvalue().encode()
 
     def to_list(self) -> list[dict[str, Any]]:
         """For JSON."""

@@ -10,6 +10,7 @@ from typing import Any, TextIO
 import numpy as np
 
 from .._errors import UnsupportedError
+from .._text import printable
 from ._recording import Epoch, Recording
 
 
@@ -130,7 +131,7 @@ class EpochTable:
             alpha = "-" if np.isnan(alphas).all() else f"{np.nanmean(alphas):.3f}"
             invalid = int((row.weights.norms[k] < self._threshold).sum())
             print(
-                f"{row.epoch:5d}  {name[:11]:11} {figures[0]} {figures[1]:>7}  {figures[2]} "
+                f"{row.epoch:5d}  {printable(name)[:11]:11} {figures[0]} {figures[1]:>7}  {figures[2]} "
                 f"{figures[3]:>7}  {alpha:>5}  {row.weights.entropy[k].sum():7.3f}  {invalid:7d}",
                 file=file, flush=True)
 

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from .._text import joined
+
 
 @dataclass(frozen=True)
 class PairedLayer:
@@ -118,6 +120,6 @@ class AcrossReport:
         for one in self.untouched:
             reasons.setdefault(one.reason, []).append(one.name)
         lines += [f"stays: {', '.join(names)}: {reason}" for reason, names in reasons.items()]
-        return "\n".join(lines)
+        return joined(lines)
 
     __str__ = table

@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 
 from .._checks import integer, number
 from .._errors import InvalidArgumentError, NotFiniteError, ShapeMismatchError
+from .._text import joined
 from ._inventory import Item
 from ._matching import Matching
 from ._permutations import (
@@ -75,7 +76,7 @@ class Alignment:
         lines.append(
             f"cosine between the weights: {self.similarity_before:.4f} before, "
             f"{self.similarity_after:.4f} after")
-        return "\n".join(lines)
+        return joined(lines)
 
     __str__ = table
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import nn
 
+from .._text import joined
 from ._anatomy import Anatomy, Weight
 from ._links import obstacle, sort_of
 
@@ -49,7 +50,7 @@ class LayerPairs(dict[str, str]):
             "  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip()
             for row in rows]
         notes = [f"target: {note}" for note in self.target.notes]
-        return "\n".join([*lines, *notes, *(f"source: {note}" for note in self.source.notes)])
+        return joined([*lines, *notes, *(f"source: {note}" for note in self.source.notes)])
 
     __str__ = table
 

@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 from torch.utils._pytree import tree_leaves
 
 from .._errors import InvalidArgumentError, InvalidStateError, UnsupportedError
+from .._text import joined
 from ._axes import Axes
 from ._example import evaluating, run
 from ._inventory import Item, inner, inventory
@@ -122,7 +123,7 @@ class PermutationGroups(Sequence[PermutationGroup]):
                 for member in group.members]
             lines.append(f"{group.index:>4}  {group.size:>5} channels  {', '.join(axes)}")
         lines += [f"stays: {one.tensor}[{one.axis}] {one.reason}" for one in self.fixed]
-        return "\n".join([*lines, *self.notes])
+        return joined([*lines, *self.notes])
 
     __str__ = table
 

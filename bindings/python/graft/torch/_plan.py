@@ -13,6 +13,7 @@ from torch import nn
 
 from .. import _plan
 from .._errors import InvalidArgumentError, UnsupportedError
+from .._text import joined
 from ._flow import Flow, Place
 from ._inventory import Item, inner, inventory, is_uninitialised
 from ._kinds import kind_of
@@ -118,8 +119,8 @@ class Plan(_plan.Plan):
 
     def table(self) -> str:
         """The plan as text: a line a tensor, and how the structure was found."""
-        lines = [super().table(), f"structure found by: {self.method}"]
-        return "\n".join([*lines, *(f"  {note}" for note in self.notes)])
+        lines = [*super().table().split("\n"), f"structure found by: {self.method}"]
+        return joined([*lines, *(f"  {note}" for note in self.notes)])
 
     __str__ = table
 
