@@ -160,6 +160,13 @@ COUNT ?= 1000
 crash: build $(VENV)/.test
 	@$(RUN) Tests/crash/kills.py $(COUNT)
 
+# make endurance MINUTES=60 creates, trains, grafts, saves, loads and destroys for so long, and fails
+# where memory, file descriptors or threads grow.
+MINUTES ?= 60
+.PHONY: endurance
+endurance: build $(VENV)/.test
+	@$(RUN) Tests/endurance/cycles.py $(MINUTES)
+
 # What compiled programs rely on, into Tests/abi/graft.abi; refused where it would break them.
 .PHONY: abi-record
 abi-record: $(if $(wildcard $(LIBRARY)),,build)
@@ -212,5 +219,6 @@ help:
 	@echo "             make bench QUICK=1: ResNet-20 and MobileNetV2 alone, in three minutes"
 	@echo "make bench-graft  a graft's alone"
 	@echo "make crash   kill -9 a run that saves, COUNT=1000 times; each time nothing may be lost"
+	@echo "make endurance   MINUTES=60 of creating, training, saving, destroying: nothing may grow"
 	@echo "make abi-record  record the binary interface after something has come; never what breaks it"
 	@echo "make clean   remove everything that was built"
