@@ -1,6 +1,9 @@
-"""Calls one function of the C interface with arguments at random; test_bad_arguments.py starts it.
+"""Calls every function of the C interface with arguments at random, for test_bad_arguments.py.
 
-    python random_arguments.py NAME ROUNDS
+    python random_arguments.py [NAME]
+
+Prints a line of JSON, [function], before the calls of each, and one after them, [function, how many
+returned GRAFT_OK, how many an error]; the last line is "end". With a name it begins after that one.
 """
 
 from __future__ import annotations
@@ -21,13 +24,15 @@ from graft import _structures as s  # noqa: E402
 from graft._library import find_library  # noqa: E402
 
 
-def child(name: str) -> None:
-    """Runs in the process of its own; says on stdout what came back."""
-    library = c.CDLL(str(find_library()))
-    # Networks and data of absurd sizes then fail for want of memory, instead of taking the machine's.
-    size = next(int(line.split()[1]) for line in open("/proc/self/status") if "VmSize" in line)
-    limit = (size << 10) + (2 << 30)
-    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+ROUNDS = 400
+#: Those that may make large networks, which takes its time.
+HEAVY = {f"graft_network_{name}" for name in (
+    "resnet", "mobilenet", "vgg", "wide_resnet", "resnext", "densenet", "imagenet")}
+HEAVY_ROUNDS = 8
+
+
+def call_at_random(library: c.CDLL, name: str, rounds: int) -> None:
+    """Calls one function; says on stdout what came back."""
     result, kinds = _functions.FUNCTIONS[name]
     function = getattr(library, name)
     function.restype, function.argtypes = result, kinds
@@ -87,7 +92,8 @@ def child(name: str) -> None:
     pair = (c.POINTER(s.Tensor) * 64)(*[good] * 64)
     handles = [None, network, started, dataset, plan, sgd, trainer, predictor,
                c.cast(floats.ctypes.data, c.c_void_p), c.c_void_p(floats.ctypes.data + 1)]
-    numbers = [0, 1, 2, 3, 4, 7, 8, 10, -1, 64, 1000, 65537, 1 << 31, 1 << 40, (1 << 63) - 1, -(1 << 63)]
+    numbers = [0, 1, 2, 3, 4, 7, 8, 10, -1, 64, 1000, 65537, 1 << 31, 1 << 40, (1 << 63) - 1,
+               -(1 << 63)]
     reals = [0.0, 0.5, 1.0, -1.0, 2.0, 1e-320, 1e308, float("nan"), float("inf"), -float("inf")]
     texts = [None, b"", b"conv", b"/", b"/nowhere/at/all", b"\xff\xfe", b"a\nb", b"x" * 5000]
     sized = c.sizeof(s.Tensor)
@@ -170,7 +176,7 @@ def child(name: str) -> None:
                 assert last(), arguments
 
     call([nothing(kind) for kind in kinds])
-    for _ in range(int(sys.argv[2])):
+    for _ in range(rounds):
         arguments = [draw(kind) for kind in kinds]
         # How many there are of what a pointer leads to, the library cannot know: say it truly.
         if name == "graft_plan_create":
@@ -184,7 +190,8 @@ def child(name: str) -> None:
             room = (c.c_uint8 * 4096)()
             keep.append(room)
             dimensions = (c.c_int64 * 4)(*rng.choice([(2, 3, 4, 5), (0, 3, 4, 5), (-1, 2, 3, 4),
-                                                       (1 << 40, 1 << 40, 3, 3), (1, 1, 1, 1 << 40)]))
+                                                       (1 << 40, 1 << 40, 3, 3),
+                                                       (1, 1, 1, 1 << 40)]))
             keep.append(dimensions)
             place = 1 if name == "graft_dataset_bytes" else 0
             arguments[place] = rng.choice([None, c.cast(dimensions, kinds[place])])
@@ -199,8 +206,26 @@ def child(name: str) -> None:
         if name.endswith("_destroy"):
             arguments = [rng.choice([None, handles[7], handles[8]])]
         call(arguments)
-    print(json.dumps(counts))
+    for kind in ("network", "dataset", "plan", "sgd", "trainer", "predictor"):
+        destroy = getattr(library, f"graft_{kind}_destroy")
+        destroy.argtypes, destroy.restype = [c.c_void_p], None
+        for made in handles[1:8]:
+            destroy(made)  # of another kind: left alone
+    print(json.dumps([name, counts["ok"], counts["error"]]), flush=True)
+
+
+def main() -> None:
+    library = c.CDLL(str(find_library()))
+    # Networks and data of absurd sizes fail for want of memory, instead of taking the machine's.
+    size = next(int(line.split()[1]) for line in open("/proc/self/status") if "VmSize" in line)
+    limit = (size << 10) + (2 << 30)
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    names = sorted(_functions.FUNCTIONS)
+    for name in names[names.index(sys.argv[1]) + 1 if len(sys.argv) > 1 else 0:]:
+        print(json.dumps([name]), flush=True)
+        call_at_random(library, name, HEAVY_ROUNDS if name in HEAVY else ROUNDS)
+    print("end", flush=True)
 
 
 if __name__ == "__main__":
-    child(sys.argv[1])
+    main()

@@ -1,10 +1,10 @@
 """Makes the calls of the tables and tells what was not as it should be; a process of its own.
 
-    python run.py FOLDER [--after FUNCTION ROW]
+    python run.py FOLDER [FUNCTION ROW]
 
 Prints a line of JSON before each call, [function, row], and one after it where something is wrong,
 [function, row, problem]; the last line is "end". Whoever reads them knows which call a process that
-died was in, and starts another after it.
+died was in, and starts another that begins after that one.
 """
 
 from __future__ import annotations
@@ -232,7 +232,7 @@ class Runner:
 
 def main() -> None:
     folder = Path(sys.argv[1])
-    after = (sys.argv[3], sys.argv[4]) if len(sys.argv) > 2 else None
+    after = (sys.argv[2], sys.argv[3]) if len(sys.argv) > 2 else None
     runner = Runner(folder, after)
     size = next(int(line.split()[1]) for line in open("/proc/self/status") if "VmSize" in line)
     limit = (size << 10) + MEMORY
