@@ -198,6 +198,11 @@ ifeq ($(QUICK)$(CASES),)
 	@$(RUN) benchmarks/grafting.py
 endif
 
+# Where a training step's time goes, layer by layer; ARGS="resnet56 vgg16" are other networks.
+.PHONY: bench-layers
+bench-layers: build $(VENV)/.test
+	@$(RUN) benchmarks/roofline.py $(ARGS)
+
 .PHONY: bench-graft
 bench-graft: build $(VENV)/.test
 	@$(RUN) benchmarks/grafting.py $(ARGS)
@@ -218,6 +223,7 @@ help:
 	@echo "make bench   measure speed beside PyTorch's: the engine's, then a graft's (25 minutes)"
 	@echo "             make bench QUICK=1: ResNet-20 and MobileNetV2 alone, in three minutes"
 	@echo "make bench-graft  a graft's alone"
+	@echo "make bench-layers a training step's time and share of the roofline, layer by layer"
 	@echo "make crash   kill -9 a run that saves, COUNT=1000 times; each time nothing may be lost"
 	@echo "make endurance   MINUTES=60 of creating, training, saving, destroying: nothing may grow"
 	@echo "make abi-record  record the binary interface after something has come; never what breaks it"

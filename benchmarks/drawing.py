@@ -93,22 +93,20 @@ def draw_growth(series: dict[str, list[tuple[int, float, float]]], path: Path) -
     panels: list[Axes] = list(grid.flat)
     for axes, (name, points) in zip(panels, series.items()):
         x = [point[0] for point in points]
-        ends = []
         for column, colour, label in ((2, THEIRS, "PyTorch"), (1, OURS, "Graft")):
             milliseconds = [1000 / point[column] for point in points]
-            axes.plot(x, milliseconds, "o-", color=colour, markersize=5)
-            ends.append((milliseconds[-1], colour, label))
-        for height, colour, label in ends:
-            axes.annotate(label, (x[-1], height), (8, 0), textcoords="offset points",
-                          va="center", color=colour, fontsize=9.5)
+            axes.plot(x, milliseconds, "o-", color=colour, markersize=5, label=label)
         if name == "batch":
             axes.set_xscale("log", base=2)
+            axes.set_yscale("log")
+        else:
+            axes.set_ylim(0)
         axes.set_xticks(x, [str(one) for one in x])
         axes.minorticks_off()
-        axes.set_ylim(0)
-        axes.margins(x=0.18)
+        axes.margins(x=0.08)
         axes.set_xlabel(LABELS[name][0])
         axes.set_ylabel("ms an image")
+        axes.legend(frameon=False, fontsize=9.5)
         axes.set_title(LABELS[name][1], loc="left", fontsize=10.5)
     for axes in panels[len(series):]:
         axes.set_visible(False)

@@ -82,6 +82,28 @@ graft_status graft_network_operation(const graft_network *network, size_t index,
 /** Gives the value that the network puts out. */
 graft_status graft_network_output(const graft_network *network, graft_value *output);
 
+/* ---- where the time goes -------------------------------------------------------------------- */
+
+/**
+ * Says whether training passes take the time of every operation; they do not at first. Switching it
+ * on begins at 0, also where it was on. It costs some reads of a clock in each pass.
+ *
+ * @param on 0 or 1.
+ */
+graft_status graft_network_set_timing(graft_network *network, int32_t on);
+
+/**
+ * Gives the seconds that an operation took, over all training passes since timing was switched on.
+ * What is done along with a neighbour's work counts to that neighbour: a rectifier to those who
+ * read through it, a batch norm's statistics to the convolution or concatenation before it, the
+ * second step of its backward pass to whoever takes that gradient.
+ *
+ * @param forward, backward receive seconds, 0 where the operation had no step of its own.
+ * @return GRAFT_INVALID_STATE while timing is off.
+ */
+graft_status graft_network_operation_time(const graft_network *network, size_t index,
+                                          double *forward, double *backward);
+
 /* ---- names --------------------------------------------------------------------------------- */
 
 /**
@@ -93,8 +115,7 @@ graft_status graft_network_output(const graft_network *network, graft_value *out
 graft_status graft_network_label(graft_network *network, graft_value value, const char *name);
 
 /** Finds a value by its layer's name or its label; GRAFT_INVALID_ARGUMENT where there is none. */
-graft_status graft_network_find(const graft_network *network, const char *name,
-                                graft_value *value);
+graft_status graft_network_find(const graft_network *network, const char *name, graft_value *value);
 
 /* ---- features ------------------------------------------------------------------------------ */
 

@@ -63,6 +63,26 @@ public func graft_network_operation(
   }
 }
 
+@implementation @_cdecl("graft_network_set_timing")
+public func graft_network_set_timing(_ network: OpaquePointer?, _ on: Int32) -> graft_status {
+  status { () throws(GraftError) in
+    try object(network, Network.self, "network").isTiming = try flag(on, "on")
+  }
+}
+
+@implementation @_cdecl("graft_network_operation_time")
+public func graft_network_operation_time(
+  _ network: OpaquePointer?, _ index: Int, _ forward: UnsafeMutablePointer<Double>?,
+  _ backward: UnsafeMutablePointer<Double>?
+) -> graft_status {
+  status { () throws(GraftError) in
+    let network = try object(network, Network.self, "network")
+    let index = try size(index, "index", in: 0...network.operationCount - 1)
+    let (forward, backward) = (try required(forward, "forward"), try required(backward, "backward"))
+    (forward.pointee, backward.pointee) = try network.time(of: index)
+  }
+}
+
 private func put(
   _ value: Network.Output, in pointer: UnsafeMutablePointer<graft_value>?, _ name: String
 ) throws(GraftError) {

@@ -21,6 +21,8 @@ public final class Network {
   /// The last training pass, until it has been run backward.
   private var open: Pass?
   public private(set) var hasGradients = false
+  /// Set while operations are timed.
+  var times: OperationTimes?
   /// Threads that a pass uses; 0 for what OpenMP would take.
   public var threads = 0
   /// What the next training pass's dropouts draw from.
@@ -316,7 +318,11 @@ public final class Network {
       return try program.run(
         images: images, threads: Int(gk_threads(Int32(clamping: threads))))
     case .training(let program, let pass):
-      for operation in program.operations { operation.forward(pass) }
+      times?.begin()
+      for (operation, node) in zip(program.operations, program.nodes) {
+        operation.forward(pass)
+        times?.countForward(node)
+      }
       open = pass
       randomness.step &+= 1
       return UnsafePointer(program.output.storage.pointer)
@@ -348,7 +354,11 @@ public final class Network {
     for value in program.values { value.isGradientWanted = read != nil }
     do {
       fill(try program.output.contribute(pass).to)
-      for operation in program.operations.reversed() { try operation.backward(pass) }
+      times?.begin()
+      for (operation, node) in zip(program.operations, program.nodes).reversed() {
+        try operation.backward(pass)
+        times?.countBackward(node)
+      }
     } catch {
       dropGradients()
       open = pass  // what the pass has left is only read: it can be run backward again

@@ -126,6 +126,54 @@ def test_convolutions_of_random_shapes() -> None:
         )
 
 
+@pytest.mark.parametrize("seed", range(12))
+def test_layers_of_random_shapes_in_a_row(seed) -> None:
+    """Convolution, batch norm, rectifier, pool, depthwise convolution, linear: from batches of one
+    image and one channel, from one pixel on, strides larger than kernels, no side like another."""
+    rng = np.random.default_rng(seed)
+
+    def draw(low: int, high: int) -> tuple[int, int]:
+        return tuple(map(int, rng.integers(low, high, 2)))
+
+    batch, channels = int(rng.integers(1, 5)), int(rng.integers(1, 38))
+    kernel, stride, dilation, (window, step) = (draw(1, 4) for _ in range(4))
+    padding = tuple(int(rng.integers(0, d * (k - 1) + 1)) for k, d in zip(kernel, dilation))
+    pool = nn.MaxPool2d if rng.integers(2) else nn.AvgPool2d
+    # The smallest image that leaves the pool one window, and some more or none.
+    size = [
+        max(1, s * (window - 1) + 1 + d * (k - 1) - 2 * p) + int(more)
+        for k, s, d, p, more in zip(
+            kernel, stride, dilation, padding, rng.choice([0, 0, 1, 7], 2))]
+    # Of a few numbers a channel, a batch norm's gradient is nothing but rounding.
+    norm = batch * size[0] * size[1] > 60
+
+    class Module(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(3, channels, kernel, stride, padding, dilation, bias=False)
+            if norm:
+                self.bn = nn.BatchNorm2d(channels)
+            self.deep = nn.Conv2d(channels, channels, 3, 2, 1, groups=channels)
+            self.fc = nn.Linear(channels, 5)
+
+        def forward(self, x):
+            x = self.bn(self.conv(x)) if norm else self.conv(x)
+            x = pool(window, step)(F.leaky_relu(x, 0.3))
+            return self.fc(self.deep(x).mean((2, 3)))
+
+    def build(net, x):
+        x = net.convolution(
+            "conv", x, channels, kernel=kernel, stride=stride, padding=padding, dilation=dilation)
+        x = net.relu(net.batch_norm("bn", x) if norm else x, 0.3)
+        pooled = net.max_pool if pool is nn.MaxPool2d else net.average_pool
+        x = pooled(x, window, step)
+        x = net.convolution(
+            "deep", x, channels, stride=2, padding=1, groups=channels, bias=True)
+        return net.linear("fc", net.global_pool(x), 5)
+
+    compare(build, Module(), (batch, 3, *size), seed)
+
+
 @pytest.mark.parametrize("channels", [1, 3, 16, 20, 70])
 @pytest.mark.parametrize("slope", [None, 0.0, 0.2])
 def test_convolution_with_batch_norm_and_rectifier(channels, slope) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 import torch
@@ -164,3 +166,42 @@ def test_what_has_no_features_says_so() -> None:
         network.features(np.zeros((1, 2, 6, 6), np.float32))
     with pytest.raises(graft.ShapeMismatchError, match="images"):
         network.features(np.zeros((1, 3, 6, 6), np.float32), x)
+
+
+def test_operations_are_timed() -> None:
+    """The times add up to the passes', layers with much to do take more, and it can be begun anew."""
+    net = graft.Network((3, 24, 24))
+    small = net.convolution("small", net.input, 4, kernel=1)
+    large = net.relu(net.batch_norm("norm", net.convolution("large", small, 128, padding=1)))
+    large = net.convolution("larger", large, 128, padding=1)
+    net.finish(net.linear("head", net.global_pool(large), 10), seed=0)
+    images = np.random.default_rng(0).standard_normal((32, 3, 24, 24)).astype(np.float32)
+    gradient = np.ones((32, 10), np.float32)
+
+    def passes() -> float:
+        began = time.perf_counter()
+        net.forward(images, training=True)
+        net.backward(gradient)
+        return time.perf_counter() - began
+
+    assert not net.timing
+    passes()
+    with pytest.raises(graft.InvalidStateError, match="graft_network_set_timing"):
+        net.operation_times()
+    net.timing = True
+    assert net.operation_times() == [(0.0, 0.0)] * len(net.operations())
+    whole = passes() + passes()
+    every = net.operation_times()
+    times = {
+        operation.name: both for operation, both in zip(net.operations(), every) if operation.name}
+    assert 0.5 * whole < sum(map(sum, every)) <= whole
+    assert all(min(times[name]) > 0 for name in ("small", "large", "larger", "head"))
+    assert times["norm"][1] > 1e-5  # its sums; its statistics come with the convolution before it
+    assert sum(times["larger"]) > sum(times["small"])
+    net.forward(images)  # evaluation is not training
+    assert net.operation_times() == every
+    net.timing = True
+    assert sum(map(sum, net.operation_times())) == 0
+    net.timing = False
+    with pytest.raises(graft.InvalidStateError):
+        net.operation_times()

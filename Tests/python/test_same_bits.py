@@ -101,13 +101,24 @@ def test_with_more_or_fewer_networks(networks) -> None:
     assert_same(first, second)
 
 
-def test_a_single_network_s_passes() -> None:
+@pytest.mark.parametrize(
+    "make, count",
+    [
+        (lambda shape: graft.resnet(20, input_shape=shape, shortcut="B", seed=1), 70),
+        (lambda shape: graft.mobilenet_v2(input_shape=shape, seed=1), 10),
+        (lambda shape: graft.wide_resnet(16, 2, dropout=0.3, input_shape=shape, seed=1), 19),
+        (lambda shape: graft.resnext(11, 4, 8, input_shape=shape, seed=1), 19),
+        (lambda shape: graft.densenet(22, input_shape=shape, seed=1), 19),
+    ],
+    ids=["ResNet-20", "MobileNetV2", "WRN-16-2", "ResNeXt-11 4x8d", "DenseNet-BC-22-12"],
+)
+def test_a_single_network_s_passes(make, count) -> None:
     rng = np.random.default_rng(0)
-    images = rng.standard_normal((70, 3, 19, 13)).astype(np.float32)
-    gradient = rng.standard_normal((70, 10)).astype(np.float32)
+    images = rng.standard_normal((count, 3, 19, 13)).astype(np.float32)
+    gradient = rng.standard_normal((count, 10)).astype(np.float32)
     results = []
     for threads in (1, 2, 3, 4):
-        network = graft.resnet(20, input_shape=(3, 19, 13), shortcut="B", seed=1)
+        network = make((3, 19, 13))
         network.threads = threads
         logits = network.forward(images, training=True)
         back = network.backward(gradient, input_gradient=True)

@@ -3,6 +3,8 @@ import GraftSupport
 /// What a network runs: operations in order, from the input's storage to the output's.
 struct Program {
   let operations: [any Operation]
+  /// The graph's node that each operation was made for.
+  let nodes: [Graph.Index]
   let input: Value
   let output: Value
   /// Every value that a backward pass may leave a gradient in.
@@ -15,6 +17,7 @@ struct Program {
 struct Lowering {
   private let graph: Graph
   private var operations: [any Operation] = []
+  private var nodes: [Graph.Index] = []
   private var values: [Value?]
   /// Views that were written out.
   private var written: [Value] = []
@@ -24,14 +27,21 @@ struct Lowering {
     var lowering = Lowering(graph, output: output)
     for index in graph.nodes.indices where lowering.uses.isNeeded[index] {
       try lowering.lower(index)
+      lowering.count(to: index)
     }
     let result = try lowering.plain(output)
+    lowering.count(to: output)
     guard let input = lowering.values[0] else {
       throw GraftError(.invalidArgument, "output does not depend on the network's input")
     }
     return Program(
-      operations: lowering.operations, input: input, output: result,
+      operations: lowering.operations, nodes: lowering.nodes, input: input, output: result,
       values: lowering.values.compactMap { $0 } + lowering.written)
+  }
+
+  /// The operations that are new were made for this node.
+  private mutating func count(to node: Graph.Index) {
+    nodes += [Graph.Index](repeating: node, count: operations.count - nodes.count)
   }
 
   private init(_ graph: Graph, output: Graph.Index) {
@@ -78,6 +88,7 @@ struct Lowering {
           settings: settings, weight: weight, bias: bias, input: input, output: result,
           norms: norms.map(\.norm)))
       values[index] = result
+      count(to: index)
       addNorms(norms, of: result)
 
     case .batchNorm(let tensors):
@@ -149,6 +160,7 @@ struct Lowering {
       operations.append(
         try ConcatenationOperation(inputs: inputs, output: result, norms: norms.map(\.norm)))
       values[index] = result
+      count(to: index)
       addNorms(norms, of: result)
 
     case .dropout(let probability, let number):
@@ -173,6 +185,7 @@ struct Lowering {
         storage: input.storage, norm: norm, carriesParameters: input.carriesParameters)
       operations.append(
         BatchNormOperation(input: input, output: view, norm: norm, statisticsComeWithInput: true))
+      count(to: reader)
       values[reader] = view
     }
   }

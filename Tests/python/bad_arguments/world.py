@@ -225,6 +225,11 @@ class World:
         self.forward(network)
         return network
 
+    def timed(self) -> int:
+        network = self.open()
+        self.call("graft_network_set_timing", network, 1)
+        return network
+
     # -- what can be seen of objects ----------------------------------------------------------
 
     def state(self) -> dict[str, Any]:
@@ -397,6 +402,7 @@ OBJECTS: dict[str, tuple[Callable[[World], int], str]] = {
     "more classes": (lambda w: w.network(1, classes=4), "network"),
     "started": (lambda w: w.network(finished=False), "network"),
     "open": (World.open, "network"),
+    "timed": (World.timed, "network"),
     "trained": (World.trained, "network"),
     "dataset": (lambda w: w.dataset(), "dataset"),
     "narrow": (lambda w: w.dataset((2, 4, 4)), "dataset"),

@@ -137,6 +137,9 @@ FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     # operations.h
     "graft_network_operation_count": (c_size_t, [_handle]),
     "graft_network_operation": (_status, [_handle, c_size_t, POINTER(s.Operation)]),
+    "graft_network_set_timing": (_status, [_handle, c_int32]),
+    "graft_network_operation_time": (
+        _status, [_handle, c_size_t, POINTER(c_double), POINTER(c_double)]),
     "graft_network_output": (_status, [_handle, _value_out]),
     "graft_network_label": (_status, [_handle, _value, c_char_p]),
     "graft_network_find": (_status, [_handle, c_char_p, _value_out]),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from ctypes import byref, c_int64
+from ctypes import byref, c_double, c_int64
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,7 @@ class Network(Builder):
     def _start(self, handle: Handle) -> None:
         self._handle = handle
         self._threads = 0
+        self._timing = False
         self._views: dict[str, np.ndarray] = {}
         self._names: list[str] = []
         self._image_shape: tuple[int, ...] | None = None
@@ -109,6 +110,35 @@ class Network(Builder):
         """All operations in the order in which they were added; operation i puts out value i."""
         self.state_dict()
         return operations(self, self._names)
+
+    @property
+    def timing(self) -> bool:
+        """Whether training passes take the time of every operation; setting it begins at 0."""
+        return self._timing
+
+    @timing.setter
+    def timing(self, on: bool) -> None:
+        check(lib.graft_network_set_timing(self, bool(on)))
+        self._timing = bool(on)
+
+    def operation_times(self) -> list[tuple[float, float]]:
+        """Seconds of each operation, forward and backward, in the order of `operations`.
+
+        Over all training passes since `timing` was set. What is done along with a neighbour's work
+        counts to that neighbour: a rectifier to those who read through it, a batch norm's
+        statistics to the convolution before it.
+
+        Raises
+        ------
+        InvalidStateError
+            Where `timing` is not set.
+        """
+        forward, backward = c_double(), c_double()
+        times = []
+        for index in range(lib.graft_network_operation_count(self)):
+            check(lib.graft_network_operation_time(self, index, byref(forward), byref(backward)))
+            times.append((forward.value, backward.value))
+        return times
 
     def plan(self) -> Plan:
         """The plan of a graft of such networks, read off the structure: a trainer uses it."""

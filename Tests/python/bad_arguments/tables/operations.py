@@ -8,6 +8,7 @@ from graft import _structures as s
 
 from ..kinds import (
     INVALID,
+    STATE,
     UNSUPPORTED,
     Count,
     Function,
@@ -33,6 +34,13 @@ FUNCTIONS = {
     "graft_network_operation": Function(
         {"network": Handle("network"), "index": Index(7),
          "operation": OutStruct(s.Operation)}),
+    "graft_network_set_timing": Function(
+        {"network": Handle("network"), "on": Whole(0, 1, 1, c.c_int32)}),
+    "graft_network_operation_time": Function(
+        {"network": Handle("timed", rows=(
+            Row("whose operations are not timed", lambda world, _: world.get("network"), STATE,
+                "timed"),)),
+         "index": Index(7), "forward": Out(c.c_double), "backward": Out(c.c_double)}),
     "graft_network_output": Function({"network": FINISHED, "output": Out(c.c_int32)}),
     "graft_network_label": Function(
         {"network": Handle("network"), "value": Whole(0, 6, 3, c.c_int32),
