@@ -244,11 +244,12 @@ typedef struct graft_sgd graft_sgd;
 /** Fill with graft_sgd_options_init, then change fields. */
 typedef struct graft_sgd_options {
   size_t struct_size;
-  /** >= 0. Default 0.1. */
+  /** >= 0, finite in float32. Default 0.1. */
   double learning_rate;
   /** 0 to 1, 1 excluded. Default 0.9. */
   double momentum;
-  /** Added to every parameter's gradient as weight_decay * w, >= 0. Default 5e-4. */
+  /** Added to every parameter's gradient as weight_decay * w, >= 0, finite in float32.
+   * Default 5e-4. */
   double weight_decay;
   /** 1 for Nesterov momentum. Default 0. */
   int32_t nesterov;
@@ -271,7 +272,7 @@ graft_status graft_sgd_create(graft_network *network, const graft_sgd_options *o
 /** Ends an optimiser. NULL is allowed. */
 void graft_sgd_destroy(graft_sgd *optimiser);
 
-/** Changes the learning rate. */
+/** Changes the learning rate: >= 0, finite in float32. */
 graft_status graft_sgd_set_learning_rate(graft_sgd *optimiser, double learning_rate);
 
 /**

@@ -130,7 +130,7 @@ typedef struct graft_member_options {
   size_t struct_size;
   /** Data order, crops and flips. Default 0. */
   uint64_t seed;
-  /** The schedule's start, > 0. Default 0.1. */
+  /** The schedule's start, > 0, finite in float32. Default 0.1. */
   double learning_rate;
   /** In place of the trainer's, for this network alone; -1 (default) takes the trainer's. Weight
    * decay >= 0, decay_weights_only 0 or 1, label smoothing 0 to 1. Networks

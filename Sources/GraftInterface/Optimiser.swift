@@ -51,7 +51,8 @@ public func graft_sgd_set_learning_rate(_ optimiser: OpaquePointer?, _ learningR
 {
   status { () throws(GraftError) in
     let optimiser = try object(optimiser, SGD.self, "optimiser")
-    optimiser.learningRate = try number(learningRate, "learning_rate", in: nonNegative)
+    try SGD.check(learningRate, "learning_rate")
+    optimiser.learningRate = learningRate
   }
 }
 

@@ -25,10 +25,7 @@ public final class SGD {
         throw GraftError(
           .invalidArgument, "momentum is \(momentum); allowed are 0 to 1, 1 excluded")
       }
-      guard weightDecay.isFinite, weightDecay >= 0 else {
-        throw GraftError(
-          .invalidArgument, "weight_decay is \(weightDecay); it must be finite and at least 0")
-      }
+      try SGD.check(weightDecay, "weight_decay")
       guard clipNorm >= 0 else {
         throw GraftError(
           .invalidArgument, "clip_norm is \(clipNorm); it must be at least 0, or infinite")
@@ -53,10 +50,7 @@ public final class SGD {
 
   public init(network: Network, settings: Settings, learningRate: Double) throws(GraftError) {
     try settings.check()
-    guard learningRate.isFinite, learningRate >= 0 else {
-      throw GraftError(
-        .invalidArgument, "learning_rate is \(learningRate); it must be finite and at least 0")
-    }
+    try SGD.check(learningRate, "learning_rate")
     self.network = network
     self.settings = settings
     self.learningRate = learningRate
@@ -71,6 +65,16 @@ public final class SGD {
     partialSums = try Buffer(
       count: settings.clipNorm > 0 ? Int(gk_square_tiles(Int64(largest))) : 0,
       for: "the gradients' norm")
+  }
+
+  /// Checks a number that weights are multiplied by: as float32 it must be finite, too, or every
+  /// weight would be infinite after a step.
+  public static func check(_ value: Double, _ name: String) throws(GraftError) {
+    let allowed = 0...Double(Float.greatestFiniteMagnitude)
+    guard allowed.contains(value) else {
+      throw GraftError(
+        .invalidArgument, "\(name) is \(value); allowed are 0 to \(allowed.upperBound)")
+    }
   }
 
   /// One step with the gradients of the last backward pass, which stay what they are.

@@ -18,10 +18,10 @@ public struct MemberSettings: Equatable, Sendable {
   public init() {}
 
   func check() throws(GraftError) {
-    guard learningRate.isFinite, learningRate > 0 else {
-      throw GraftError(
-        .invalidArgument, "learning_rate is \(learningRate); it must be finite and above 0")
+    guard learningRate != 0 else {
+      throw GraftError(.invalidArgument, "learning_rate is 0; it must be above 0")
     }
+    try SGD.check(learningRate, "learning_rate")
     if let labelSmoothing, !(labelSmoothing >= 0 && labelSmoothing <= 1) {
       throw GraftError(
         .invalidArgument, "label_smoothing is \(labelSmoothing); allowed are 0 to 1")

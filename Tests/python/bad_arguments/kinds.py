@@ -143,6 +143,7 @@ class Real(Kind):
 
 
 FINITE = float(np.finfo(np.float64).max)
+FINITE_FLOAT32 = float(np.finfo(np.float32).max)
 
 
 class Text(Kind):

@@ -8,6 +8,7 @@ from graft import _structures as s
 
 from ..kinds import (
     FINITE,
+    FINITE_FLOAT32,
     INVALID,
     NOT_FINITE,
     STATE,
@@ -27,9 +28,9 @@ from .network import FINISHED
 
 STRUCTS = {
     "graft_sgd_options": {
-        "learning_rate": Real(0, FINITE, 0.1),
+        "learning_rate": Real(0, FINITE_FLOAT32, 0.1),
         "momentum": Real(0, 1, 0.9, open_high=True),
-        "weight_decay": Real(0, FINITE),
+        "weight_decay": Real(0, FINITE_FLOAT32),
         "nesterov": Flag(),
         "decay_weights_only": Flag(),
         "clip_norm": Real(0, FINITE, infinity=True),
@@ -58,7 +59,7 @@ FUNCTIONS = {
             world.struct(s.SgdOptions, nesterov=1, momentum=0))}, INVALID, "nesterov"),)),
     "graft_sgd_destroy": Destroy({"optimiser": Handle("sgd")}),
     "graft_sgd_set_learning_rate": Function(
-        {"optimiser": Handle("sgd"), "learning_rate": Real(0, FINITE, 0.1)}),
+        {"optimiser": Handle("sgd"), "learning_rate": Real(0, FINITE_FLOAT32, 0.1)}),
     "graft_sgd_step": Function({"optimiser": Handle("sgd", rows=(
         Row("no backward pass before it", lambda world, _: world.get("new sgd"), STATE,
             "backward"),

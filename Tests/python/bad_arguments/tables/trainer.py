@@ -9,6 +9,7 @@ from graft import _structures as s
 
 from ..kinds import (
     FINITE,
+    FINITE_FLOAT32,
     FORMAT,
     INVALID,
     IO,
@@ -67,7 +68,7 @@ class Augmentation(Kind):
 STRUCTS = {
     "graft_trainer_options": {
         "epochs": Whole(1, EPOCHS, 2), "batch_size": Whole(1, 65536, 8), "threads": Threads(),
-        "momentum": Real(0, 1, 0.9, open_high=True), "weight_decay": Real(0, FINITE),
+        "momentum": Real(0, 1, 0.9, open_high=True), "weight_decay": Real(0, FINITE_FLOAT32),
         "nesterov": Flag(), "schedule": Choice(3, 1), "step_epochs": Whole(1, EPOCHS, 60),
         "step_factor": Real(0, FINITE, 0.1, open_low=True), "warmup_epochs": Whole(0, EPOCHS),
         "crop_padding": Whole(0, 4096, 1), "flip": Flag(), "grafting": Flag(),
@@ -79,8 +80,8 @@ STRUCTS = {
         "evaluate_steps": Whole(0, 2**31 - 1, 0),
     },
     "graft_member_options": {
-        "seed": Any_(), "learning_rate": Real(0, FINITE, 0.1, open_low=True),
-        "weight_decay": Real(0, FINITE, -1, allowed=(-1.0,)),
+        "seed": Any_(), "learning_rate": Real(0, FINITE_FLOAT32, 0.1, open_low=True),
+        "weight_decay": Real(0, FINITE_FLOAT32, -1, allowed=(-1.0,)),
         "decay_weights_only": Whole(-1, 1, -1, c.c_int32, allowed=(-1, 0, 1)),
         "label_smoothing": Real(0, 1, -1, allowed=(-1.0, 1.0)),
         "augmentation": Augmentation(),
