@@ -85,7 +85,10 @@ __attribute__((noinline)) static void work_as_team(int threads, int64_t tiles, g
 #pragma omp parallel num_threads(threads)
   {
     int worker = omp_get_thread_num();
-    for (int64_t tile; (tile = atomic_fetch_add(&next, 1)) < tiles;) work(context, tile, worker);
+    /* Relaxed: it hands out numbers, and orders nothing. (Else a race between two tiles would
+     * hide from the thread sanitizer wherever one worker's come to be drawn after the other's.) */
+    for (int64_t tile; (tile = atomic_fetch_add_explicit(&next, 1, memory_order_relaxed)) < tiles;)
+      work(context, tile, worker);
   }
   kmp_set_blocktime(spin);
 }
