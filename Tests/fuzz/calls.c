@@ -1,16 +1,38 @@
 /* Random sequences of calls on random shapes: each gives a status that it may give, says why where
- * it fails, and stays within the memory that it was given (the sanitizers watch). Two bytes say
- * what is called next; what follows are its arguments (calls_*.c). */
+ * it fails, and stays within the memory that it was given (the sanitizers watch). A handle that has
+ * ended, or is of another kind, is told from a live one. Two bytes say what is called next; what
+ * follows are its arguments (calls_*.c). */
 #include "calls.h"
 
+/* One kind's handle in another's place. */
+static void confuse(const handles *with, bytes *in) {
+  int of = slot(in), kind = (int)below(in, 7);
+  void *all[] = {with->network[of], with->data[of],   with->trainer[of],  with->plan[of],
+                 with->report[of],  with->sgd[of],    with->predictor[of]};
+  void *other = all[kind];
+  graft_dataset_info info = {.struct_size = sizeof info};
+  graft_layer_report row = {.struct_size = sizeof row};
+  graft_plan_entry entry = {.struct_size = sizeof entry};
+  int64_t shape[3];
+  if (kind != 0) MUST(graft_network_output_shape(other, shape) == GRAFT_INVALID_ARGUMENT);
+  if (kind != 1) MUST(graft_dataset_get_info(other, &info) == GRAFT_INVALID_ARGUMENT);
+  if (kind != 2) MUST(graft_trainer_run(other, NULL, NULL) == GRAFT_INVALID_ARGUMENT);
+  if (kind != 3) MUST(graft_plan_get(other, 0, &entry) == GRAFT_INVALID_ARGUMENT);
+  if (kind != 4) MUST(graft_report_layer(other, 0, 0, &row) == GRAFT_INVALID_ARGUMENT);
+  if (kind != 5) MUST(graft_sgd_step(other) == GRAFT_INVALID_ARGUMENT);
+  if (kind != 6) MUST(graft_predictor_output_shape(other, shape) == GRAFT_INVALID_ARGUMENT);
+}
+
 static void destroy(handles *with, bytes *in) {
-  int which = slot(in);
-#define END(kind, name)                    \
-  do {                                     \
+  int which = slot(in), chosen = (int)below(in, 8);
+  if (chosen == 7) return confuse(with, in);
+  int kept = byte(in) % 4 == 3; /* and then used further, as no caller should */
+#define END(kind, name)                        \
+  do {                                         \
     graft_##kind##_destroy(with->name[which]); \
-    with->name[which] = NULL;              \
+    if (!kept) with->name[which] = NULL;       \
   } while (0)
-  switch (below(in, 7)) {
+  switch (chosen) {
     case 0: END(network, network); break;
     case 1: END(dataset, data); break;
     case 2: END(trainer, trainer); break;

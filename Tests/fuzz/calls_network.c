@@ -154,9 +154,10 @@ static void optimise(handles *with, int of, bytes *in) {
 void call_pass(handles *with, bytes *in) {
   int which = (int)below(in, 8), of = slot(in);
   graft_network *network = with->network[of];
-  if (network == NULL || work(network) < 0) return;
-  graft_operation input = {.struct_size = sizeof input};
-  MUST(DONE(graft_network_operation(network, 0, &input)));
+  if (work(network) < 0) return;
+  graft_operation input = {.struct_size = sizeof input, .channels = 1, .height = 1, .width = 1};
+  int live = DONE(graft_network_operation(network, 0, &input));
+  MUST(live == (graft_network_operation_count(network) > 0)); /* none that has ended */
   int64_t images = 1 + below(in, 3);
   int64_t shape[] = {images, input.channels, input.height, input.width}, each[3] = {1, 1, 1};
   graft_value at = (graft_value)below(in, 8);

@@ -1,6 +1,6 @@
 /* What the fuzz targets share. A target is a libFuzzer program, LLVMFuzzerTestOneInput, that hands
  * its input to the library through the C interface alone, and dies where the library does not keep
- * what its headers promise. How they are built and run: Tests/fuzz/run.py. */
+ * what its headers promise. How they are built and run: fuzzing.py. */
 #ifndef GRAFT_FUZZ_H
 #define GRAFT_FUZZ_H
 

@@ -13,6 +13,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +21,8 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 
 # The longest input that is tried.
-TARGETS = {"safetensors": 2000, "checkpoint": 6000, "idx": 600, "cifar": 200, "calls": 400}
+TARGETS = {
+    "safetensors": 2000, "checkpoint": 6000, "idx": 600, "cifar": 200, "options": 60, "calls": 400}
 SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
 
 
@@ -52,8 +54,10 @@ class Outcome:
     status: int
     executions: int
     seconds: float
-    #: Edges of the library that the inputs reach; 0 for a library without coverage.
+    #: Edges of the library that the inputs reach, and how many it has; 0 for a library without
+    #: coverage. (The target's own edges are among them: one in forty.)
     edges: int
+    total: int
     output: str
 
 
@@ -80,34 +84,49 @@ class Fuzzer:
             "UBSAN_OPTIONS": "print_stacktrace=1",
         }
 
-    def run(self, *arguments: str | Path, seeds: Path | None = None) -> Outcome:
+    def run(self, *arguments: str | Path, seeds: Path | None = None,
+            progress: bool = False) -> Outcome:
         """Run the program with arguments of libFuzzer's.
 
         Parameters
         ----------
         seeds
             A folder that the program fills first with what the library itself would write.
+        progress
+            Prints every minute how far it is.
         """
         environment = dict(self.environment)
         if seeds is not None:
             seeds.mkdir(parents=True, exist_ok=True)
             environment["FUZZ_SEEDS"] = str(seeds)
-        made = subprocess.run(
-            [self.program, *arguments], capture_output=True, text=True, errors="replace",
-            env=environment, cwd=self.program.parent)
-        output = made.stdout + made.stderr
-        done = re.findall(r"Done (\d+) runs in (\d+) second", output)
-        edges = re.findall(r"cov: (\d+)", output)
+        start = shown = time.monotonic()
+        lines, done, edges = [], 0, 0
+        with subprocess.Popen(
+            [self.program, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            text=True, errors="replace", env=environment, cwd=self.program.parent,
+        ) as process:
+            for line in process.stdout:
+                # Of the millions of lines about new inputs, the numbers.
+                if told := re.match(r"#(\d+)\s.*\bcov: (\d+)", line):
+                    done, edges = int(told[1]), int(told[2])
+                else:
+                    lines.append(line)
+                if progress and time.monotonic() - shown >= 60:
+                    shown = time.monotonic()
+                    print(f"{shown - start:8.0f} s {done:10} inputs, {edges} edges", flush=True)
+        output = "".join(lines)
+        total = re.findall(r"Loaded .*\((\d+) inline 8-bit counters\)", output)
+        ended = re.findall(r"Done (\d+) runs in", output)
         return Outcome(
-            self.target, made.returncode, int(done[-1][0]) if done else 0,
-            float(done[-1][1]) if done else 0, int(edges[-1]) if edges else 0, output)
+            self.target, process.returncode, int(ended[-1]) if ended else done,
+            time.monotonic() - start, edges, int(total[-1]) if total else 0, output)
 
     def replay(self, inputs: list[Path]) -> Outcome:
         """Each input once."""
         # (Without any, libFuzzer would make up its own, for ever.)
-        return self.run(*inputs) if inputs else Outcome(self.target, 0, 0, 0, 0, "")
+        return self.run(*inputs) if inputs else Outcome(self.target, 0, 0, 0, 0, 0, "")
 
-    def fuzz(self, seconds: int, inputs: Path, *arguments: str) -> Outcome:
+    def fuzz(self, seconds: int, inputs: Path, progress: bool = False) -> Outcome:
         """For so long, from what is in a folder, which keeps what is found to reach further.
 
         An input that fails is kept with those of this folder's corpus, so that the tests fail
@@ -115,16 +134,17 @@ class Fuzzer:
         """
         failed = HERE / "corpus" / self.target
         failed.mkdir(parents=True, exist_ok=True)
+        # (What takes long, but not too long, is no failure to be kept.)
         return self.run(
-            f"-max_total_time={seconds}", f"-max_len={TARGETS[self.target]}", "-timeout=30",
-            "-rss_limit_mb=4096", f"-artifact_prefix={failed}{os.sep}", *arguments, inputs, failed,
-            seeds=inputs)
+            f"-max_total_time={seconds}", f"-max_len={TARGETS[self.target]}", "-timeout=60",
+            "-report_slow_units=61", "-rss_limit_mb=4096",
+            f"-artifact_prefix={failed}{os.sep}", inputs, failed, seeds=inputs, progress=progress)
 
 
 def short(fuzzer: Fuzzer, runs: int, seed: int = 1) -> Outcome:
     """So many inputs, the same ones every time; nothing is kept."""
     with tempfile.TemporaryDirectory() as folder:
         return fuzzer.run(
-            f"-runs={runs}", f"-seed={seed}", f"-max_len={TARGETS[fuzzer.target]}", "-timeout=30",
+            f"-runs={runs}", f"-seed={seed}", f"-max_len={TARGETS[fuzzer.target]}", "-timeout=60",
             "-rss_limit_mb=4096", "-len_control=0", f"-artifact_prefix={folder}{os.sep}",
             Path(folder) / "seeds", *kept(fuzzer.target), seeds=Path(folder) / "seeds")

@@ -19,7 +19,9 @@ sys.path.insert(0, str(ROOT / "Tests" / "fuzz"))
 import fuzzing  # noqa: E402
 
 # As many as take two seconds or so.
-RUNS = {"safetensors": 40000, "checkpoint": 8000, "idx": 40000, "cifar": 15000, "calls": 10000}
+RUNS = {
+    "safetensors": 40000, "checkpoint": 8000, "idx": 40000, "cifar": 15000, "options": 2000,
+    "calls": 10000}
 
 
 @pytest.fixture(scope="module", params=sorted(fuzzing.TARGETS))
