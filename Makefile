@@ -1,5 +1,5 @@
 # Everything a newcomer needs: make demo, make test, make build, make docs, make bench, make clean,
-# make help.
+# make help. For those who change it: make sanitize, make fuzz.
 # Each does all of its own set-up on a Debian with Swift 6, gcc, git and Python 3.
 
 LIBRARY := build/libgraft.so
@@ -89,10 +89,11 @@ $(VENV)/.test: Tests/python/requirements.txt $(VENV)/.demo $(VENV)/.docs $(VENV)
 # without the list of exports. -z nodelete: dlclose leaves the code where it is, since a thread may
 # be in it, and the OpenMP runtime stays anyhow.)
 SWIFT_FLAGS := -Xcc -fopenmp -Xswiftc -L$(CURDIR)/$(STATIC) -Xlinker -Bsymbolic
-SWIFT_BUILD := swift build -c release --product graft $(SWIFT_FLAGS) \
+SHARED := swift build -c release --product graft $(SWIFT_FLAGS) \
   -Xswiftc -static-stdlib -Xswiftc -use-ld=lld \
   -Xlinker --version-script=$(CURDIR)/Sources/GraftInterface/exports.map \
-  -Xlinker -soname=$(SONAME) -Xlinker -z -Xlinker nodelete -Xlinker --gc-sections -Xlinker --as-needed -Xlinker -s
+  -Xlinker -soname=$(SONAME) -Xlinker -z -Xlinker nodelete
+SWIFT_BUILD := $(SHARED) -Xlinker --gc-sections -Xlinker --as-needed -Xlinker -s
 
 .PHONY: build
 build: $(STATIC)/.complete
@@ -172,6 +173,52 @@ endurance: build $(VENV)/.test
 abi-record: $(if $(wildcard $(LIBRARY)),,build)
 	@GRAFT_LIBRARY=$(CURDIR)/$(LIBRARY) python3 Tests/abi/record.py --write
 
+# ---- sanitizers and fuzzing ----------------------------------------------------------------------
+
+# The library under AddressSanitizer and, in C, UndefinedBehaviorSanitizer, with coverage for
+# libFuzzer to follow; the Swift tests under the same; the library under ThreadSanitizer.
+SANITIZED := build/sanitized
+FRAMES := -Xcc -g -Xcc -fno-omit-frame-pointer -Xswiftc -g
+ADDRESS := $(FRAMES) -Xcc -fsanitize=address,undefined -Xcc -fno-sanitize-recover=undefined
+COVERAGE := -Xcc -fsanitize-coverage=inline-8bit-counters,pc-table,trace-cmp \
+  -Xswiftc -sanitize-coverage=edge,indirect-calls,trace-cmp,inline-8bit-counters,pc-table
+
+.PHONY: sanitized-address
+sanitized-address: $(STATIC)/.complete
+	$(SHARED) --scratch-path $(SANITIZED)/address $(ADDRESS) -Xswiftc -sanitize=address $(COVERAGE)
+	@ln -sf libgraft.so $(SANITIZED)/address/release/$(SONAME)
+
+.PHONY: sanitized-tests
+sanitized-tests: $(STATIC)/.complete
+	swift build --build-tests --scratch-path $(SANITIZED)/tests $(SWIFT_FLAGS) $(ADDRESS) \
+	  --sanitize=address
+
+.PHONY: sanitized-thread
+sanitized-thread: $(STATIC)/.complete
+	$(SHARED) --scratch-path $(SANITIZED)/thread $(FRAMES) -Xcc -fsanitize=thread \
+	  -Xswiftc -sanitize=thread
+	@ln -sf libgraft.so $(SANITIZED)/thread/release/$(SONAME)
+
+# Where there is no apt-get, Valgrind's checks say that they are left out.
+.PHONY: valgrind
+valgrind:
+	@command -v valgrind >/dev/null || { echo "Installing valgrind"; \
+	  $(APT) update >/dev/null; $(APT) install --no-install-recommends valgrind >/dev/null; } || true
+
+.PHONY: sanitize
+sanitize: sanitized-address sanitized-tests sanitized-thread build valgrind
+	@python3 Tests/sanitize/run.py $(ARGS)
+
+# make fuzz SECONDS=3600 TARGETS="calls idx": so long in all, shared by the targets. What they find
+# to reach further is kept in build/fuzz, for the next time; what fails, in Tests/fuzz/corpus.
+SECONDS ?= 900
+TARGETS ?=
+.PHONY: fuzz
+fuzz: sanitized-address
+	@python3 Tests/fuzz/run.py --seconds $(SECONDS) $(TARGETS)
+
+# ---- the guide, speed ----------------------------------------------------------------------------
+
 # The guide as a site with search and reference, into build/docs. A warning is an error. A library
 # that is there is not built again.
 .PHONY: docs
@@ -217,6 +264,8 @@ help:
 	@echo "             make demo DATA=cifar10 DIR=folder uses CIFAR-10's binary files"
 	@echo "make test    run every test; the last line counts them"
 	@echo "make test-aarch64  the kernels' tests on aarch64, under qemu (a part of make test)"
+	@echo "make sanitize  the tests in C, C++ and Swift under the sanitizers and Valgrind"
+	@echo "make fuzz    random files and calls for SECONDS ($(SECONDS)), guided by coverage"
 	@echo "make build   build $(LIBRARY), the self-contained library (header: Include/graft.h)"
 	@echo "make install install it, headers, CMake and pkg-config files into PREFIX ($(PREFIX))"
 	@echo "make docs    the guide as a site with search and reference: build/docs/index.html"
