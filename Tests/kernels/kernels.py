@@ -34,9 +34,11 @@ def compile(*arguments: str | Path, sanitizers: str = "address,undefined") -> No
     # The Swift toolchain's clang: the kernels are compiled with it, and it brings the sanitizers,
     # but for threads one that needs more than C.
     swift = Path(os.path.realpath(shutil.which("swift")))
-    compiler = "gcc" if sanitizers == "thread" else swift.with_name("clang")
+    compiler = ["gcc"] if sanitizers == "thread" else [swift.with_name("clang")]
+    if sanitizers != "thread" and "-c" not in arguments:
+        compiler.append("-fuse-ld=lld")  # binutils' gold warns of each of the sanitizer's names
     subprocess.run(
-        [compiler, "-O1", "-g", f"-fsanitize={sanitizers}", "-fno-sanitize-recover=undefined",
+        [*compiler, "-O1", "-g", f"-fsanitize={sanitizers}", "-fno-sanitize-recover=undefined",
          "-DGK_LARGE=4096", "-I", SOURCES / "include", "-I", SOURCES, *arguments], check=True)
 
 
