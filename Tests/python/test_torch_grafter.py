@@ -215,21 +215,44 @@ def test_mixed_types_and_views() -> None:
 
 
 @pytest.mark.parametrize("backend", ["library", "torch"])
-def test_a_slow_pull_that_rounds_to_nothing_says_so(backend: str) -> None:
-    """bfloat16 cannot hold a hundredth of the distance between weights that are near each other."""
+@pytest.mark.parametrize("dtype, apart", [(torch.bfloat16, 0.05), (torch.float16, 0.01)])
+def test_a_slow_pull_that_rounds_to_nothing_says_so(
+    dtype: torch.dtype, apart: float, backend: str
+) -> None:
+    """A half type cannot hold a hundredth of the distance between weights that are near each
+    other."""
     first = nn.Linear(64, 64, bias=False)
     pair = [copy.deepcopy(first), copy.deepcopy(first)]
     with torch.no_grad():
-        pair[1].weight.mul_(1.05)
+        pair[1].weight.mul_(1 + apart)
     for module in pair:
-        module.to(torch.bfloat16)
+        module.to(dtype)
     with pytest.warns(RuntimeWarning, match="did not move"):
         grafter_of(pair, weighting=0.99, backend=backend).step()
-    assert float((pair[0].weight == first.weight.to(torch.bfloat16)).float().mean()) > 0.5
+    assert float((pair[0].weight == first.weight.to(dtype)).float().mean()) > 0.5
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         grafter_of(pair, backend=backend).step()
         grafter_of(pair, weighting=0.99, backend=backend).step()  # equal by now
+
+
+@pytest.mark.parametrize("backend", ["library", "torch"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_slow_pulls_reach_the_mean_or_say_that_they_cannot(
+    dtype: torch.dtype, backend: str
+) -> None:
+    modules = [randomise(nn.Linear(32, 32, bias=False), seed).to(dtype) for seed in range(3)]
+    mean = torch.stack([module.weight.detach().double() for module in modules]).mean(0)
+    distance = [float((module.weight.detach() - mean).abs().mean()) for module in modules]
+    grafter = grafter_of(modules, source="mean", weighting=0.9, backend=backend)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for _ in range(60):
+            grafter.step()
+    left = [float((module.weight.detach() - mean).abs().mean()) for module in modules]
+    reached = all(now < 0.9**60 * before * 1.1 for now, before in zip(left, distance))
+    assert reached == (dtype == torch.float32)
+    assert reached != any("did not move" in str(one.message) for one in caught)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
@@ -475,6 +498,29 @@ def test_zeros_are_kept_on_request() -> None:
             assert bool((module.conv1.weight[conv] == 0).all()) == keep
             assert bool((module.fc.weight[fc] == 0).all()) == keep
             assert bool((module.conv1.weight[~conv] != 0).all())
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_two_of_four_stay_zero_on_request(backend: str) -> None:
+    """2:4 sparsity, whose masks differ by network: kept, or grown full again."""
+    def sparse(seed: int) -> nn.Module:
+        module = randomise(nn.Sequential(nn.Conv2d(8, 8, 3), nn.Flatten(), nn.Linear(32, 16)), seed)
+        with torch.no_grad():
+            for layer in (module[0], module[2]):
+                fours = layer.weight.view(-1, 4)
+                fours.scatter_(1, fours.abs().topk(2, largest=False).indices, 0)
+        return module
+
+    for keep in (True, False):
+        modules = [sparse(seed) for seed in range(3)]
+        before = [[m[0].weight.clone(), m[2].weight.clone()] for m in modules]
+        grafter_of(modules, keep_zeros=keep, backend=backend).step()
+        for module, old in zip(modules, before):
+            for layer, was in zip((module[0], module[2]), old):
+                zeros = (layer.weight.view(-1, 4) == 0).sum(1)
+                assert bool((zeros == 2).all()) == keep
+                assert torch.equal(layer.weight == 0, was == 0) == keep
+                assert bool((layer.weight != was)[was != 0].any())
 
 
 # ---- wrappers, AMP, optimisers -------------------------------------------------------------------
