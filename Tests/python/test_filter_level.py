@@ -343,7 +343,7 @@ def test_frozen_norms_have_no_say() -> None:
 def test_what_filter_level_cannot_do_in_torch_is_refused() -> None:
     models = [vgg(seed) for seed in range(2)]
     optimizers = [torch.optim.SGD(model.parameters(), 0.1, momentum=0.9) for model in models]
-    with pytest.raises(graft.UnsupportedError, match="weighting is 'filter'.*momentum"):
+    with pytest.raises(graft.UnsupportedError, match="momentum is 'graft'.*'filter'"):
         graft.torch.Grafter(
             models, weighting="filter", optimizers=optimizers, momentum="graft")
     with pytest.raises(graft.UnsupportedError, match="no batch norm whose scales"):

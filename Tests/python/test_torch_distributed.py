@@ -33,7 +33,8 @@ def assert_equal(found: dict[str, torch.Tensor], module: nn.Module) -> None:
 
 @pytest.mark.parametrize("count, settings", [
     (2, {}), (3, {"weighting": 0.25, "every": 2}), (4, {"weighting": "filter_entropy", "c": 2.0}),
-    (4, {"source": "exponential"}), (3, {"source": [2, 2, 0]})])
+    (4, {"source": "exponential"}), (3, {"source": [2, 2, 0]}), (3, {"weighting": "filter"}),
+    (3, {"weighting": "filter", "source": [1, 1, 0]})])
 def test_equals_one_process(tmp_path: Path, count: int, settings: dict[str, Any]) -> None:
     modules, report = in_one_process(count, **settings)
     for rank, (state, told) in enumerate(run(torch_ring.grafts, tmp_path, count, settings)):

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -20,10 +21,12 @@ import torch.distributed as dist
 from torch import Tensor
 
 from .._errors import GraftError, InvalidArgumentError, UnsupportedError
+from .._plan import Plan
 from .._report import Report
-from ._blend import Row, mix
+from ._blend import Row, Tally, mix
+from ._filter_level import FilterCoefficients
 from ._measure import Measure, flat_chunks
-from ._operator import Settings, Task, alphas_of, check_finite, make_report, rows_of
+from ._operator import FILTER, Settings, Task, alphas_of, check_finite, make_report, rows_of
 from ._peers import PeerError
 from ._sources import shares
 
@@ -53,7 +56,7 @@ class Ring:
 
     def graft(
         self, tasks: Sequence[Task], network: list[Tensor], settings: Settings, steps: int,
-        grafts: int,
+        grafts: int, plan: Plan,
     ) -> Report:
         """Graft this process's network; every member calls this at the same time.
 
@@ -75,12 +78,19 @@ class Ring:
 
         def prepare() -> list[Measure]:
             results.update(self._receive(tasks, network, settings, grafts))
-            self._compute(tasks, network, results, alphas, settings, grafts)
-            return [
+            means = self._compute(tasks, network, results, alphas, settings, grafts, plan)
+            found = [
                 settings.measure(results[task.entry.index], task.entry.filter_axis, True)
                 for task in layers]
+            if means is not None:  # of the filters' coefficients, which the others do not know
+                found = [
+                    replace(one, information=means[task.entry.index])
+                    for one, task in zip(found, layers)]
+            return found
 
         after = self._gather_measures(layers, prepare)
+        if settings.weighting == FILTER:
+            alphas = {index: [one.information for one in all_] for index, all_ in after.items()}
         _exchange(network, results)
         try:
             self._gather([1.0])
@@ -107,6 +117,7 @@ class Ring:
             [repr((settings.source, settings.weighting, settings.a, settings.c, settings.bins,
                    settings.threshold, settings.compatibility))]
             + [repr((task.entry.name, task.entry.role, task.feeder, task.entry.filter_axis,
+                     task.entry.scale, task.entry.input_scale,
                      tuple(network[task.entry.index].shape), network[task.entry.index].dtype))
                for task in tasks])
         digest = hashlib.sha256(what.encode()).digest()
@@ -221,23 +232,39 @@ class Ring:
 
     def _compute(
         self, tasks: Sequence[Task], network: Sequence[Tensor], received: dict[int, Tensor],
-        alphas: dict[int, list[float]], settings: Settings, grafts: int,
-    ) -> None:
-        """What this rank's network comes to, in the memory of what it received."""
+        alphas: dict[int, list[float]], settings: Settings, grafts: int, plan: Plan,
+    ) -> dict[int, float] | None:
+        """What this rank's network comes to, in the memory of what it received; where each filter
+        has a coefficient of its own, their mean for each layer."""
         me = self.rank
         source = shares(settings.source, me, self._count, grafts)[0][0]
+        # The order of the networks decides the order of the sum.
+        place = {rank: at for at, rank in enumerate(sorted({me, source}))}
+        by_filter = None
+        if settings.weighting == FILTER:
+            other = [received.get(index, own) for index, own in enumerate(network)]
+            by_filter = FilterCoefficients(
+                plan, [network if rank == me else other for rank in place],
+                [[(place[source], 1.0)]] * len(place))
         for task in tasks:
             index = task.entry.index
-            # The order of the networks decides the order of the sum.
-            place = {rank: at for at, rank in enumerate(sorted({me, source}))}
             tensors = [network[index] if rank == me else received[index] for rank in place]
-            rows = rows_of(task, alphas, settings, self._count, grafts)
+            if by_filter is not None and by_filter.has(index) and source != me:
+                row = by_filter.rows()[place[me]]
+                by_filter.mix(task.entry, tensors, [row], [received[index]], Tally())
+                continue
+            rows = rows_of(task, alphas, settings, self._count, grafts, by_filter)
             mine = next((row for row in rows if row.receiver == me), None)
             if mine is None:
                 received[index].copy_(network[index])
                 continue
             row = Row(place[me], tuple((place[rank], weight) for rank, weight in mine.terms))
             mix(tensors, [row], [received[index]])
+        if by_filter is None:
+            return None
+        return {
+            task.entry.index: by_filter.mean(task.entry.index, place[me])
+            for task in tasks if task.entry.role == "layer"}
 
 
 def _exchange(network: Sequence[Tensor], results: dict[int, Tensor]) -> None:

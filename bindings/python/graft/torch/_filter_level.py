@@ -18,7 +18,6 @@ from .._errors import ShapeMismatchError
 from .._plan import Plan, PlanEntry
 from ._blend import Row, Tally, round_sum
 from ._measure import chunk, in_order
-from ._sources import Source, shares
 
 
 @dataclass(frozen=True)
@@ -43,15 +42,17 @@ class FilterCoefficients:
     ----------
     networks
         Each network's tensors, in the order of the plan.
+    given
+        For each network those that it receives from, and their shares.
     """
 
     def __init__(
-        self, plan: Plan, networks: Sequence[Sequence[Tensor]], source: Source, step: int
+        self, plan: Plan, networks: Sequence[Sequence[Tensor]],
+        given: Sequence[Sequence[tuple[int, float]]],
     ) -> None:
         self._names = {entry.name: entry.index for entry in plan}
         self._left = {entry.index for entry in plan if entry.role == "leave"}
-        self._count = len(networks)
-        self._shares = [shares(source, k, len(networks), step) for k in range(len(networks))]
+        self._shares = given
         self._alphas: dict[int, list[Tensor]] = {}
         self._places: dict[int, _Place] = {}
         for entry in plan:

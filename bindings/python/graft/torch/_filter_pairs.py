@@ -69,26 +69,29 @@ class FilterPairs:
                 if groups in self._evidence:
                     self._evidence[groups].append(one)
 
-    def run(self, passes: int = 100) -> dict[Groups, Channels]:
-        """The pairs, after the first sweep and at most `passes` passes of the descent."""
+    def run(self, passes: int = 100, tolerance: float = 1e-4) -> dict[Groups, Channels]:
+        """The pairs, after the first sweep and at most `passes` passes of the descent, which ends
+        after one that made the distances less by no more than this share of them."""
         left = list(self._open)
         while left:
             groups = max(left, key=lambda one: (self._known(one), -left.index(one)))
             left.remove(groups)
             self._pairs[groups] = self._best(self._costs(groups))
         for _ in range(passes):
-            moved = [groups for groups in self._open if self._improve(groups)]
-            if not moved:
+            steps = [self._improve(groups) for groups in self._open]
+            if sum(gain for gain, _ in steps) <= tolerance * sum(cost for _, cost in steps):
                 break
         return self._pairs
 
-    def _improve(self, groups: Groups) -> bool:
+    def _improve(self, groups: Groups) -> tuple[float, float]:
+        """Matches two groups again; the gain, and the cost before."""
         before, cost = self._pairs[groups], self._cost(groups)
         self._pairs[groups] = self._best(self._costs(groups))
-        if self._cost(groups) < cost * (1 - 1e-9):
-            return True
+        gain = cost - self._cost(groups)
+        if gain > 1e-9 * cost:
+            return gain, cost
         self._pairs[groups] = before
-        return False
+        return 0.0, cost
 
     def _best(self, costs: np.ndarray) -> Channels:
         assert self._solve is not None

@@ -135,12 +135,10 @@ class Grafter:
         self._backend = backend
         self._keep_zeros = bool(keep_zeros)
         self._momentum = Momentum(optimizers, momentum)
-        if self._settings.weighting == FILTER and (
-                momentum == "graft" or process_group is not None):
-            raise UnsupportedError(
-                "weighting is 'filter': between processes, or with momentum 'graft', it is not "
-                "possible")
         if momentum == "graft":
+            if self._settings.weighting == FILTER:
+                raise UnsupportedError(
+                    "momentum is 'graft': with weighting 'filter' it can be kept or reset")
             self._settings.for_torch()
             shares(source, 0, max(len(self._models), 1), 0)
         if plan is not None and (include is not None or exclude is not None):
@@ -289,7 +287,7 @@ class Grafter:
         with torch.no_grad():
             if self._group is not None:
                 report = self._group.graft(
-                    tasks, tensors[0], self._settings, self._steps, self._grafts)
+                    tasks, tensors[0], self._settings, self._steps, self._grafts, self._plan)
             else:
                 report = self._graft_here(tasks, tensors, dry_run)
             for tensor, mask in zeros:

@@ -174,7 +174,8 @@ def graft_with_torch(
         for task in layers}
     by_filter = None
     if settings.weighting == FILTER and plan is not None:
-        by_filter = FilterCoefficients(plan, networks, settings.source, step)
+        by_filter = FilterCoefficients(
+            plan, networks, [shares(settings.source, k, count, step) for k in range(count)])
         alphas = {
             index: [by_filter.mean(index, k) for k in range(count)] for index in before}
     else:
