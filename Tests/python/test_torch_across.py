@@ -161,6 +161,49 @@ def test_depth_of_other_kinds(name: str, other: nn.Module, count: int) -> None:
         assert torch.allclose(last, 0.25 * before + 0.75 * theirs[:, channels], atol=1e-6)
 
 
+class Gated(nn.Module):
+    """A residual block of depthwise convolutions with squeeze and excitation."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.wide = nn.Conv2d(width, 3 * width, 1)
+        self.depthwise = nn.Conv2d(3 * width, 3 * width, 3, padding=1, groups=3 * width)
+        self.squeeze, self.excite = nn.Conv2d(3 * width, 4, 1), nn.Conv2d(4, 3 * width, 1)
+        self.narrow = nn.Conv2d(3 * width, width, 1)
+
+    def forward(self, x):
+        y = torch.relu(self.depthwise(torch.relu(self.wide(x))))
+        gate = self.excite(torch.relu(self.squeeze(y.mean((2, 3), keepdim=True))))
+        return x + self.narrow(y * torch.sigmoid(gate))
+
+
+class Bottlenecks(Dense):
+    """A DenseNet's layers of two convolutions."""
+
+    def __init__(self, growth: int, depth: int) -> None:
+        super().__init__(growth, depth)
+        self.layers = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(8 + growth * i, 12, 1), nn.ReLU(),
+                          nn.Conv2d(12, growth, 3, padding=1)) for i in range(depth))
+
+
+def gated(depth: int) -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3, 2), *(Gated(8) for _ in range(depth)), nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(), nn.Linear(8, 4))
+
+
+@pytest.mark.parametrize("make", [gated, lambda depth: Bottlenecks(4, depth)])
+def test_blocks_stay_whole(make: Callable[[int], nn.Module]) -> None:
+    pairs = gt.pair_layers(make(3), make(8), IMAGES)
+    assert list(pairs) == list(pairs.target.weights)
+    blocks: dict[str, set[str]] = {}
+    for names in pairs.items():
+        one, other = (name.removeprefix("layers.").split(".")[0] for name in names)
+        blocks.setdefault(one, set()).add(other)
+    assert all(len(found) == 1 for found in blocks.values()), pairs
+
+
 # ---- filters -------------------------------------------------------------------------------------
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from math import prod
 from typing import Any
 
 from torch import nn
@@ -132,15 +133,27 @@ def _depths(weights: Sequence[Weight]) -> list[float]:
 
 def _joints(anatomy: Anatomy) -> list[bool]:
     """Whether each weight reads channels that the one right before it makes, and no others but
-    those right before that: the inside of a residual block, all of a plain network."""
-    places = {name: place for place, name in enumerate(anatomy.weights)}
-    found = [False]
-    for place, name in list(enumerate(anatomy.weights))[1:]:
-        joint = False
-        for index in anatomy.read(name):
-            before = sorted(places[one] for one in anatomy.writers.get(index, ()))
-            before = [one for one in before if one != place]
-            joint |= bool(before) and before == list(range(place - len(before), place))
+    those right before that: the inside of a residual block, all of a plain network. What gates
+    channels (a squeeze to a single place, with larger maps behind it) belongs to what it gates."""
+    names = list(anatomy.weights)
+    single = [
+        size is not None and prod(size) == 1
+        for size in (weight.kind[-1] for weight in anatomy.weights.values())]
+    gates = {name for k, name in enumerate(names) if single[k] and not all(single[k:])}
+    places = {name: k for k, name in enumerate(one for one in names if one not in gates)}
+    found = []
+    for name in names:
+        if name in gates:
+            found.append(True)
+            continue
+        place = places[name]
+        groups = anatomy.read(name)
+        joint = bool(groups)
+        for index in groups:
+            before = sorted(
+                places[one] for one in anatomy.writers.get(index, ())
+                if one in places and one != name)
+            joint &= bool(before) and before == list(range(place - len(before), place))
         found.append(joint)
     return [*found, False]
 
