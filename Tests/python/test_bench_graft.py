@@ -34,3 +34,16 @@ def test_the_smallest_cases(tmp_path: Path) -> None:
         assert row["met"] is (ratio <= row["goal"] if at_most else ratio >= row["goal"])
         assert at_most is ("/copy" in row["case"])
     assert rows[0]["peer_kind"].startswith("copy: ") and rows[0]["limit"] > rows[0]["peer"]
+
+
+def test_alignment_is_as_good_as_the_published_algorithm() -> None:
+    """On a small ResNet; the peer is Git Re-Basin's weight matching, written apart in NumPy."""
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    import alignment
+
+    pair = alignment.Pair((2, 1, 1, 1), (8, 8, 8, 8))
+    for run in pair.contenders().values():
+        pair.restore()
+        run()
+    pair.verify()
+    assert pair.reached["Git Re-Basin"] > pair.reached["before"] + 1
