@@ -98,7 +98,8 @@ graft_status graft_network_set_timing(graft_network *network, int32_t on);
  * read through it, a batch norm's statistics to the convolution or concatenation before it, the
  * second step of its backward pass to whoever takes that gradient.
  *
- * @param forward, backward receive seconds, 0 where the operation had no step of its own.
+ * @param forward receives seconds, 0 where the operation had no step of its own.
+ * @param backward the same.
  * @return GRAFT_INVALID_STATE while timing is off.
  */
 graft_status graft_network_operation_time(const graft_network *network, size_t index,
