@@ -494,3 +494,25 @@ def test_the_example_trains_every_pair() -> None:
     gains = [float(row[1].split()[-1]) for row in rows]
     assert len(rows) == 4 and all(0 < one <= 100 for one in accuracies)
     assert gains == pytest.approx([one - accuracies[0] for one in accuracies], abs=0.011)
+
+
+def test_filters_in_another_number_of_groups_are_not_paired() -> None:
+    """Behind a grouped convolution's neighbours channels move within their groups only."""
+    def make(groups: int) -> nn.Module:
+        return nn.Sequential(
+            nn.Conv2d(3, 4 * groups, 3), nn.ReLU(),
+            nn.Conv2d(4 * groups, 4 * groups, 3, groups=groups), nn.ReLU(),
+            nn.Conv2d(4 * groups, 6, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 4))
+
+    torch.manual_seed(0)
+    one, other = make(2), make(3)
+    before = state(one)
+    report = gt.graft_across(one, other, IMAGES, weighting=0)
+    assert all(layer.blended > 0 for layer in report)
+    assert [layer.target for layer in report][-1] == "7.weight"
+    stays = {entry.name for entry in report.untouched}
+    assert {"0.weight", "2.weight"} <= stays
+    assert all((state(one)[name] == before[name]).all() for name in stays)
+    assert stays == {f"{k}.{part}" for k in (0, 2, 4) for part in ("weight", "bias")}
+    with pytest.raises(graft.GraftError, match="0.weight: 0.weight along dimension 0.*2 groups"):
+        gt.graft_across(one, other, IMAGES, {"0": "0"})

@@ -135,7 +135,8 @@ def _pairs(
             raise InvalidArgumentError(f"mapping names {name} of the target twice")
         weights = pairs.target.weights[name], pairs.source.weights[other_name]
         alike = [weight.kind[:-1] for weight in weights]
-        reason = obstacle(pairs.target.axes[name], pairs.source.axes[other_name])
+        reason = obstacle(
+            pairs.target.axes[name], pairs.source.axes[other_name], pairs.target.filter_axis[name])
         if alike[0] != alike[1]:
             reason = f"is of kind {_kind(alike[0])}, and the other of {_kind(alike[1])}"
         if reason is not None:

@@ -79,10 +79,13 @@ class Work:
         def leave(name: str, reason: str) -> None:
             self._untouched.append(Untouched(name, reason))
 
-        def add(mine: str, theirs: str, anchor: str | None) -> None:
+        def add(mine: str, theirs: str, anchor: str | None) -> bool:
             axes = one.axes[mine], other.axes[theirs]
             kinds = self._tensors[0][mine].dtype, self._tensors[1][theirs].dtype
             reason = obstacle(*axes)
+            links = tuple(link(*two, known) for two in zip(*axes)) if reason is None else ()
+            if any(not one.parts and not len(one.fixed[0]) for one in links):
+                reason = "has channels of which none can be paired"
             if filters == "match" and any(axis.within for both in axes for axis in both):
                 reason = "is of a grouped convolution, whose channels cannot be matched"
             elif kinds[0] != kinds[1]:
@@ -91,9 +94,9 @@ class Work:
                 if self._given and mine == anchor:
                     raise UnsupportedError(f"mapping pairs {mine} with {theirs}: {mine} {reason}")
                 leave(mine, reason)
-                return
-            links = tuple(link(*two, known) for two in zip(*axes))
+                return False
             found.append(_Pair(mine, theirs, anchor, links))
+            return True
 
         def add_followers(anchor: str | None, theirs: str | None) -> None:
             for key, name in one.followers[anchor].items():
@@ -104,10 +107,11 @@ class Work:
 
         for name in one.weights:
             if name in self._layers:
-                add(name, self._layers[name], name)
-                add_followers(name, self._layers[name])
-                continue
-            leave(name, "has no partner")
+                if add(name, self._layers[name], name):
+                    add_followers(name, self._layers[name])
+                    continue
+            else:
+                leave(name, "has no partner")
             for follower in one.followers[name].values():
                 leave(follower, "goes with a layer that has no partner")
         add_followers(None, None)

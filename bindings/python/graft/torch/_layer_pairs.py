@@ -110,7 +110,9 @@ def inferred(target: Anatomy, source: Anatomy) -> LayerPairs:
             return 0
         key = sorts[0][i], sorts[1][j]
         if key not in known:
-            fits = obstacle(target.axes[one.name], source.axes[other.name]) is None
+            fits = obstacle(
+                target.axes[one.name], source.axes[other.name],
+                target.filter_axis[one.name]) is None
             known[key] = fits * (4 + sum(a == b for a, b in zip(one.roles, other.roles)))
         return known[key]
 

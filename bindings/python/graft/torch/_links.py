@@ -42,8 +42,11 @@ class Link:
         return np.concatenate(mine), np.concatenate(theirs)
 
 
-def obstacle(mine: Sequence[Axis], theirs: Sequence[Axis]) -> str | None:
-    """Why two tensors cannot be blended even in part; None where they can."""
+def obstacle(
+    mine: Sequence[Axis], theirs: Sequence[Axis], filter_axis: int | None = None
+) -> str | None:
+    """Why two tensors cannot be blended even in part; None where they can. For a weight, along
+    which dimension its filters lie."""
     if len(mine) != len(theirs):
         return f"has {len(mine)} dimensions, and the other {len(theirs)}"
     for d, (one, other) in enumerate(zip(mine, theirs)):
@@ -54,6 +57,9 @@ def obstacle(mine: Sequence[Axis], theirs: Sequence[Axis]) -> str | None:
             return f"{apart}, which cannot be paired: inputs, outputs or kernels"
         if bool(one.parts) != bool(other.parts):
             return f"along dimension {d} channels can be paired in one of the networks only"
+        if d == filter_axis and len(one.parts) != len(other.parts):
+            return (f"along dimension {d} filters are in {len(one.parts)} groups, and in the other "
+                    f"in {len(other.parts)}")
         if len(one.parts) == len(other.parts) == 1 and _many(one) != _many(other):
             return (f"along dimension {d} a channel has {_many(one)} features, and in the other "
                     f"{_many(other)}")
