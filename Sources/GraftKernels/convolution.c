@@ -75,6 +75,8 @@ void gk_convolution_forward(const gk_convolution *s, int threads, gk_view in, co
 
 /* ---- joining the chunks' gradients, in their order ---- */
 
+#define JOINED 8
+
 typedef struct join_job {
   const gk_convolution *shape;
   const float *partial;
@@ -114,13 +116,17 @@ static void join_tile(void *context, int64_t tile, int worker) {
     return;
   }
   const float *from = job->partial + group * padded * channels * kernel + lane * channels * kernel;
-  for (int64_t t = 0; t < kernel; ++t) {
-    for (int64_t c = 0; c < channels; ++c, from += width) {
-      float sums[GK_PANEL] = {0};
-      for (int64_t chunk = 0; chunk < chunks; ++chunk)
-        for (int64_t i = 0; i < width; ++i) sums[i] += from[chunk * stride + i];
+  /* A few rows of lanes at once: they lie next to each other in a chunk's sums. */
+  for (int64_t k = 0, some; k < kernel * channels; k += some, from += some * width) {
+    float sums[JOINED * GK_PANEL] = {0};
+    some = gk_min(JOINED, kernel * channels - k);
+    for (int64_t chunk = 0; chunk < chunks; ++chunk)
+      for (int64_t i = 0; i < some * width; ++i) sums[i] += from[chunk * stride + i];
+    for (int64_t j = 0; j < some; ++j) {
+      int64_t t = (k + j) / channels, c = (k + j) % channels;
       for (int64_t i = 0; i < gk_min(width, filters - lane); ++i)
-        job->weights[((group * filters + lane + i) * channels + c) * kernel + t] = sums[i];
+        job->weights[((group * filters + lane + i) * channels + c) * kernel + t] =
+            sums[j * width + i];
     }
   }
 }

@@ -1,6 +1,11 @@
 /* Weights of a 3 x 3 kernel to Winograd's 16 positions, and their gradient back. */
 #include "winograd_pack.h"
 
+#include <string.h>
+
+/* Channels whose sums are joined at once. */
+#define TOGETHER 8
+
 /* G g G' of nine vectors of `width` lanes. */
 static void transform(const float g[9][GK_PANEL], int64_t width, float to[GK_POSITIONS][GK_PANEL]) {
   for (int64_t l = 0; l < width; ++l) {
@@ -47,19 +52,25 @@ void gk_winograd_pack_backward(const gk_convolution *s, const float *weights, fl
 void gk_winograd_unpack(const gk_convolution *s, int64_t lane, const float *partial, int64_t chunks,
                         int64_t stride, float *weights) {
   int64_t width = gk_panel_width(lane, s->filters);
+  /* A few channels at once, whose sums lie next to each other in a chunk's. */
+  float sums[GK_POSITIONS][TOGETHER * GK_PANEL];
   for (int64_t c = 0; c < s->channels; ++c) {
-    float sums[GK_POSITIONS][GK_PANEL];
-    for (int64_t p = 0; p < GK_POSITIONS; ++p) {
-      const float *from = partial + (p * s->filters + lane) * s->channels + c * width;
-      for (int64_t l = 0; l < width; ++l) sums[p][l] = from[l];
-      for (int64_t chunk = 1; chunk < chunks; ++chunk)
-        for (int64_t l = 0; l < width; ++l) sums[p][l] += from[chunk * stride + l];
+    if (c % TOGETHER == 0) {
+      int64_t count = TOGETHER * width; /* channels are a multiple of 16 */
+      for (int64_t p = 0; p < GK_POSITIONS; ++p) {
+        const float *from = partial + (p * s->filters + lane) * s->channels + c * width;
+        memcpy(sums[p], from, (size_t)count * sizeof(float));
+        for (int64_t chunk = 1; chunk < chunks; ++chunk)
+          for (int64_t l = 0; l < count; ++l) sums[p][l] += from[chunk * stride + l];
+      }
     }
     for (int64_t l = 0; l < width; ++l) {
       float rows[3][4], *to = weights + ((lane + l) * s->channels + c) * 9;
+      const float *sum = &sums[0][c % TOGETHER * width + l];
+      const int64_t step = TOGETHER * GK_PANEL; /* to the next position's */
       for (int j = 0; j < 4; ++j) {
-        float a = sums[j][l], b = 0.5f * sums[4 + j][l], d = 0.5f * sums[8 + j][l];
-        rows[0][j] = a + (b + d), rows[1][j] = b - d, rows[2][j] = sums[12 + j][l] + (b + d);
+        float a = sum[j * step], b = 0.5f * sum[(4 + j) * step], d = 0.5f * sum[(8 + j) * step];
+        rows[0][j] = a + (b + d), rows[1][j] = b - d, rows[2][j] = sum[(12 + j) * step] + (b + d);
       }
       for (int i = 0; i < 3; ++i) {
         float b = 0.5f * rows[i][1], d = 0.5f * rows[i][2];

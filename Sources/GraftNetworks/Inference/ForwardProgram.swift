@@ -22,6 +22,9 @@ final class ForwardProgram {
 
   /// Floats that a chunk may take between the layers: some caches' worth.
   private static let room = 1 << 18
+  /// From so many floats of weights on they are read from memory for every chunk: then a chunk has
+  /// enough images to share the read, as many as the kernels like, while they take no more room.
+  private static let (heavy, sharers, sharedRoom) = (1 << 22, 12, 1 << 22)
 
   /// One thread's memory and operations.
   private final class Worker {
@@ -66,7 +69,7 @@ final class ForwardProgram {
     self.output = output
     self.graph = copies ? nil : graph
     let steps = try ForwardSteps(graph, uses, output: output, weights: weights)
-    chunk = ForwardProgram.chunk(of: steps)
+    chunk = ForwardProgram.chunk(of: steps, weights)
     for linear in weights.linears.values { linear.rows = chunk }
     workers = [Worker(steps)]
     if copies {
@@ -76,8 +79,10 @@ final class ForwardProgram {
     }
   }
 
-  private static func chunk(of steps: ForwardSteps) -> Int {
-    min(max(1, room / max(1, steps.slots.reduce(0, +))), 64)
+  private static func chunk(of steps: ForwardSteps, _ weights: ForwardWeights) -> Int {
+    let image = max(1, steps.slots.reduce(0, +))
+    let isHeavy = weights.convolutions.values.reduce(0) { $0 + $1.packed.count } >= heavy
+    return min(max(1, room / image, isHeavy ? min(sharers, sharedRoom / image) : 1), 64)
   }
 
   private func add(workers count: Int, _ graph: Graph) throws(GraftError) {
