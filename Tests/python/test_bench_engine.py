@@ -84,3 +84,27 @@ def test_the_smallest_case(tmp_path: Path) -> None:
     assert row["case"] == "resnet20/train/float32/batch1" and row["growth"] == ["batch", 1]
     assert row["peers"].keys() == {"contiguous", "channels_last", "processes"}
     assert (tmp_path / "engine.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_step_layer_by_layer(tmp_path: Path) -> None:
+    result = subprocess.run(
+        [sys.executable, ROOT / "benchmarks" / "roofline.py", "resnet20", "--batch", "4",
+         "--rounds", "2", "--output", tmp_path],
+        env={**os.environ, "PYTHONPATH": str(BINDINGS)}, capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout + result.stderr
+    [told] = json.loads((tmp_path / "roofline.json").read_text())
+    # ResNet-20: 19 convolutions and as many batch norms, a linear layer.
+    passes = told["passes"]
+    assert sum(one["kind"] == "convolution" for one in passes) == 2 * 19
+    convolution = next(
+        one for one in passes if one["layer"] == "layer2.1.conv1" and one["direction"] == "forward")
+    # 3 x 3 x 32 x 32 weights on 16 x 16 pixels of 4 images; its input, its output and its weights.
+    assert convolution["operations"] == 2 * 9 * 32 * 32 * 16 * 16 * 4
+    assert convolution["bytes"] == 4 * (2 * 32 * 16 * 16 * 4 + 9 * 32 * 32)
+    for one in passes:
+        arithmetic = one["operations"] / told["peak_float32"]
+        assert one["limit"] == pytest.approx(max(arithmetic, one["bytes"] / told["copy_bandwidth"]))
+        assert one["seconds"] >= 0 and min(one["code"], one["memory"], one["threads"]) >= 0
+    # Medians of two steps: together nearly the step.
+    assert sum(row["seconds"] for row in told["profile"]) == pytest.approx(told["step"], rel=0.25)
+    assert (tmp_path / "roofline.png").read_bytes().startswith(b"\x89PNG")
