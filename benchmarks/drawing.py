@@ -79,7 +79,7 @@ def growth(rows: list[Row]) -> dict[str, list[tuple[int, float, float]]]:
 LABELS = {
     "batch": ("images in a batch", "ResNet-20, training"),
     "threads": ("threads", "ResNet-20, training"),
-    "K": ("networks in one trainer (PyTorch: as many processes)", "ResNet-20, all K together"),
+    "K": ("networks in one trainer (PyTorch: as many processes)", "ResNet-20, all together"),
     "depth": ("layers", "ResNets, training"),
 }
 

@@ -106,6 +106,17 @@ def line(row: dict[str, Any]) -> str:
         f"{row['others_busy']:4.1f}")
 
 
+def growth_table(rows: list[dict[str, Any]]) -> str:
+    """How the time of an image changes with each of what grows."""
+    series = {name: points for name, points in drawing.growth(rows).items() if len(points) > 1}
+    lines = [f"\n{'milliseconds an image':34} {'ours':>8} {'PyTorch':>8} {'ratio':>6}\n"]
+    for name, points in series.items():
+        for at, ours, peer in points:
+            where = f"{drawing.LABELS[name][1]}, {name} {at}"
+            lines.append(f"{where:34} {1e3 / ours:8.3f} {1e3 / peer:8.3f} {ours / peer:6.2f}\n")
+    return "".join(lines) if series else ""
+
+
 def tell(text: str) -> None:
     """Progress, on standard error: a line that the next one takes the place of on a terminal."""
     terminal = sys.stderr.isatty()
@@ -169,6 +180,7 @@ def run(every: list[Case], minutes: float, threads: int, rounds: int, target: Pa
     told["others_busy"] = sum(row["others_busy"] for row in rows) / len(rows)
     (target / "machine.json").write_text(json.dumps(told, indent=1) + "\n")
     pictures = drawing.draw(rows, target)
+    print(growth_table(rows), end="")
     print(f"\n{NOTE}\n\nGoals met: {sum(row['met'] for row in rows)} of {len(rows)} in speed, "
           f"{sum(row['memory_met'] for row in rows)} of {len(rows)} in memory. Others kept "
           f"{told['others_busy']:.1f} processors busy. "
