@@ -37,6 +37,7 @@ def follow(
     exact = exact.double()
     exact_sgd = torch.optim.SGD(exact.parameters(), **OPTIONS)
     single_sgd = torch.optim.SGD(single.parameters(), **OPTIONS)
+    buffers = sgd.momentum_buffers()
     far, limit = [], []
     for step in range(steps):
         images, labels = batch(step)
@@ -49,7 +50,7 @@ def follow(
             held = exact_sgd.state[value].get("momentum_buffer")
             if held is not None:
                 single_sgd.state[other]["momentum_buffer"] = held.float().clone()
-                sgd.momentum_buffers()[name][...] = held.numpy().astype(np.float32)
+                buffers[name][...] = held.numpy().astype(np.float32)
 
         _, found = passes(network, images, labels)
         assert [name for name, _ in exact.named_parameters()] == list(found)
