@@ -112,6 +112,7 @@ void call_network(handles *with, bytes *in) {
       DONE(graft_network_copy(network, with->network[slot(in)]));
       DONE(graft_network_set_threads(network, (int32_t)number(in, 4)));
       DONE(graft_network_set_dropout(network, byte(in), byte(in)));
+      DONE(graft_network_set_timing(network, (int32_t)number(in, 2)));
       return;
   }
   if (out >= 0) {
@@ -128,6 +129,12 @@ static void read_tensors(graft_network *network) {
     int there = DONE(graft_network_tensor(network, i, &tensor));
     MUST(!there || i < graft_network_tensor_count(network)); /* none before it is finished */
     DONE(graft_network_gradient(network, i, &tensor));
+  }
+  for (size_t i = 0; i <= graft_network_operation_count(network); ++i) {
+    double forward = -1, backward = -1;
+    int told = DONE(graft_network_operation_time(network, i, &forward, &backward));
+    MUST(told ? forward >= 0 && backward >= 0 : forward == -1 && backward == -1);
+    MUST(!told || i < graft_network_operation_count(network));
   }
 }
 
