@@ -88,7 +88,7 @@ class Built:
         cpp = first.suffix == ".cpp"
         program = self.folder / first.stem
         made = subprocess.run(
-            [clang().with_name("clang++") if cpp else clang(), "-std=c++17" if cpp else "-std=c11",
+            [clang().with_name("clang++") if cpp else clang(), "-std=c++17" if cpp else "-std=gnu11",
              "-O1", "-g", "-fuse-ld=lld", *self.flags, f"-I{ROOT / 'Include'}", *flags,
              *(ROOT / source for source in sources), self.library / "libgraft.so.0", *self.more,
              f"-Wl,-rpath,{self.library}", "-lpthread", "-o", program],
