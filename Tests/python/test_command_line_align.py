@@ -19,6 +19,8 @@ from graft._cli import main
 
 from test_command_line import command
 
+torch.set_num_threads(1)
+
 STRUCTURE = '''
 import torch
 from torch import nn
