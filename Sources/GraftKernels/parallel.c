@@ -86,7 +86,8 @@ __attribute__((noinline)) static void work_as_team(int threads, int64_t tiles, g
   {
     int worker = omp_get_thread_num();
     /* Relaxed: it hands out numbers, and orders nothing. (Else a race between two tiles would
-     * hide from the thread sanitizer wherever one worker's come to be drawn after the other's.) */
+     * hide from the thread sanitizer wherever one worker's come to be drawn after the other's.) On
+     * x86-64 it is a locked instruction all the same, which store_past counts on. */
     for (int64_t tile; (tile = atomic_fetch_add_explicit(&next, 1, memory_order_relaxed)) < tiles;)
       work(context, tile, worker);
   }

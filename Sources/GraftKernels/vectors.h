@@ -11,6 +11,12 @@ INLINE vf load(const float *p) { return *(const vfu *)p; }
 INLINE void store(float *p, vf v) { *(vfu *)p = v; }
 /* Past the caches: p is a multiple of a vector's size. Other threads see it once this one has taken
  * its next tile, which is a locked instruction. */
-INLINE void store_past(float *p, vf v) { __builtin_nontemporal_store(v, (vf *)p); }
+INLINE void store_past(float *p, vf v) {
+#if __has_builtin(__builtin_nontemporal_store) /* clang's own */
+  __builtin_nontemporal_store(v, (vf *)p);
+#else
+  store(p, v);
+#endif
+}
 INLINE vf splat(float x) { return (vf){0} + x; }
 INLINE vf choose(vi mask, vf yes, vf no) { return (vf)(((vi)yes & mask) | ((vi)no & ~mask)); }
