@@ -124,8 +124,8 @@ def draw(lines: Lines, path: Path) -> None:
         axes.plot(list(losses), list(losses.values()), style, color=colour, linewidth=2)
         peak = max(losses, key=lambda share: losses[share])
         axes.annotate(
-            name, (peak, losses[peak]), (0, 4), textcoords="offset points",
-            ha="center", va="bottom", color=colour)
+            name.replace(", ", ",\n"), (peak, losses[peak]), (0, 3), fontsize=9,
+            textcoords="offset points", ha="center", va="bottom", color=colour)
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1.12 * max(max(losses.values()) for losses in lines.values()))
     axes.set_xlabel("share of the second network's weights")
