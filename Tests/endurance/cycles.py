@@ -10,6 +10,7 @@ every five cycles counts: one of them is on a new thread, whose allocations lie 
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import os
 import resource
@@ -25,9 +26,10 @@ import numpy as np
 
 import graft
 
-MAY_GROW = 2 << 20  # bytes over all cycles: allocators keep what is in pieces
+MAY_GROW = 2 << 20  # bytes over all cycles: what is in pieces does not go back
 WARMING_UP = 0.2
 GROUP = 5  # cycles; the last is on a thread of its own
+M_ARENA_MAX = -8  # of malloc.h
 FEWEST = 60  # cycles, from which a line can be told
 
 
@@ -41,6 +43,8 @@ class Sample:
 
 
 def sample() -> Sample:
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)  # what is free goes back to the system
     resident = int(Path("/proc/self/statm").read_text().split()[1])
     return Sample(resident * resource.getpagesize(), len(os.listdir("/proc/self/fd")),
                   len(os.listdir("/proc/self/task")))
@@ -92,6 +96,7 @@ def cycles(
     tell: Callable[[int, float, Sample], None] = lambda *_: None
 ) -> list[Sample]:
     """Cycles for so long, and no fewer than can be judged; what was held after each."""
+    ctypes.CDLL(None).mallopt(M_ARENA_MAX, 1)  # or what threads free cannot go back
     samples: list[Sample] = []
     began = time.monotonic()
     while (past := time.monotonic() - began) < seconds or len(samples) < FEWEST:
@@ -103,7 +108,6 @@ def cycles(
         else:
             cycle(folder, number)
         also()
-        gc.collect()
         samples.append(sample())
         tell(number + 1, past, samples[-1])
     return samples
