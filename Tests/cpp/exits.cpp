@@ -60,8 +60,8 @@ static void exit_from_a_callback(std::int32_t threads, int milliseconds) {
   });
 }
 
-/** A forked child that works in parallel and leaves as programs do; returns what it left with. */
-static int child_that_exits(std::int32_t threads, int milliseconds) {
+/** A forked child that works in parallel and leaves by _exit; returns what it left with. */
+static int child_that_leaves(std::int32_t threads, int milliseconds) {
   graft_once(threads);  // the runtime is not in the middle of its start
   std::thread(train, threads).detach();
   wait(milliseconds);
@@ -70,7 +70,7 @@ static int child_that_exits(std::int32_t threads, int milliseconds) {
     graft_once(threads);
     std::thread(graft_for_ever, threads).detach();
     wait(milliseconds);
-    std::exit(own_code);
+    _exit(own_code);
   }
   int status = -1;
   REQUIRE(waitpid(child, &status, 0) == child);
@@ -100,7 +100,7 @@ int main(int count, char **arguments) {
     std::exit(own_code);
   }
   if (how == "from-a-callback") exit_from_a_callback(threads, milliseconds);
-  if (how == "in-a-child") return child_that_exits(threads, milliseconds);
+  if (how == "in-a-child") return child_that_leaves(threads, milliseconds);
   if (how == "quickly") {
     std::thread(train, threads).detach();
     wait(milliseconds);
