@@ -191,7 +191,7 @@ sanitized-address: $(STATIC)/.complete
 .PHONY: sanitized-tests
 sanitized-tests: $(STATIC)/.complete
 	swift build --build-tests --scratch-path $(SANITIZED)/tests $(SWIFT_FLAGS) $(ADDRESS) \
-	  --sanitize=address
+	  --sanitize=address -Xswiftc -use-ld=lld
 
 .PHONY: sanitized-thread
 sanitized-thread: $(STATIC)/.complete
