@@ -21,7 +21,7 @@
 
 /* Whether the shape allows both passes to work across images. */
 static inline int gk_is_across(const gk_convolution *s) {
-  return s->groups == 1 && s->stride_height == 1 && s->stride_width == 1 &&
+  return !gk_is_paired(s) && s->groups == 1 && s->stride_height == 1 && s->stride_width == 1 &&
          s->dilation_height == 1 && s->dilation_width == 1 && !gk_is_winograd(s) &&
          s->kernel_height * s->kernel_width > 1 && s->kernel_height <= GK_ACROSS_KERNEL &&
          s->kernel_width <= GK_ACROSS_KERNEL && s->padding_height < s->kernel_height &&
@@ -58,7 +58,7 @@ static inline int64_t gk_across_scratch(const gk_convolution *s) {
 #define GK_APART_PIXELS 512  /* whose products are added up one after the other */
 
 static inline int gk_is_apart(const gk_convolution *s) {
-  return s->groups == 1 && s->dilation_height == 1 && s->dilation_width == 1 &&
+  return !gk_is_paired(s) && s->groups == 1 && s->dilation_height == 1 && s->dilation_width == 1 &&
          !gk_is_winograd(s) && s->kernel_height <= GK_ACROSS_KERNEL &&
          s->kernel_width <= GK_ACROSS_KERNEL && s->height * s->width <= GK_ACROSS_PIXELS &&
          s->out_height * s->out_width <= GK_ACROSS_PIXELS &&

@@ -249,7 +249,7 @@ static void apart_products(const weight_pixels *pixels, const float *x, const fl
     int64_t j = 0;
 #define WEIGHTS(V, J)               \
   for (; j + J <= channels; j += J) \
-    weights_##V##_##J(pixels, x + j, d + sub, to + j * step + sub, step);
+    weights_##V##_##J##_0(pixels, x + j, d + sub, to + j * step + sub, step);
 #if LANES == 16
     if (channels % 12 < 8) WEIGHTS(2, 12)
     WEIGHTS(2, 8) WEIGHTS(2, 4) WEIGHTS(2, 1)

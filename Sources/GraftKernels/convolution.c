@@ -15,7 +15,7 @@ static void backward_layout(const gk_convolution *s, gk_backward_job *job) {
           s->dilation_height, 0, &job->halo_top, &job->halo_bottom);
   gk_halo(s->width, s->out_width, s->kernel_width, s->stride_width, s->padding_width,
           s->dilation_width, 1, &job->halo_left, &job->halo_right);
-  int64_t row = (job->halo_left + s->out_width + job->halo_right) * (s->filters / s->groups);
+  int64_t row = (job->halo_left + s->out_width + job->halo_right) * gk_out_units(s);
   int64_t rows = job->halo_top + s->out_height + job->halo_bottom;
   job->whole = row * rows <= WHOLE_LIMIT;
   if (!job->whole) rows = gk_band(s) + (s->kernel_height - 1) * s->dilation_height;
@@ -29,10 +29,14 @@ static void backward_layout(const gk_convolution *s, gk_backward_job *job) {
 size_t gk_convolution_scratch_size(const gk_convolution *s) {
   gk_backward_job job;
   backward_layout(s, &job);
-  int64_t x = gk_in_rows(s, gk_band(s)) * gk_in_width(s) * (s->channels / s->groups);
-  int64_t copies = job.together * (job.rows_size + x);
-  int64_t size =
-      gk_winograd_scratch(s) + copies + 2 * GK_SLACK + gk_ceil_div(gk_waiting(s), 16) * 16;
+  int64_t x = gk_in_rows(s, gk_band(s)) * gk_in_width(s) * gk_in_units(s);
+  int64_t copies = job.together * (job.rows_size + x) + 2 * GK_SLACK;
+  if (gk_is_paired(s)) {
+    /* Two images' rows, the pairs of them for each of `together`, and a line (paired_backward). */
+    int64_t line = gk_max(gk_in_width(s) * s->channels, s->out_width * s->filters) / s->groups;
+    copies = 2 * (1 + job.together) * (job.rows_size + x) + line + 4 * GK_SLACK;
+  }
+  int64_t size = gk_winograd_scratch(s) + copies + gk_ceil_div(gk_waiting(s), 16) * 16;
   size = gk_max(size, gk_max(gk_across_scratch(s), gk_apart_scratch(s)));
   return (size_t)(gk_ceil_div(size, 16) * 16);
 }
@@ -61,7 +65,7 @@ static int64_t across_tiles(const gk_convolution *s, int64_t floats, int64_t fil
 void gk_convolution_forward(const gk_convolution *s, int threads, gk_view in, const float *packed,
                             const float *bias, float *out, float *statistics, float *scratch) {
   gk_runs runs;
-  gk_forward_runs(s, &runs);
+  gk_forward_runs(s, gk_in_units(s), &runs);
   gk_forward_job job = {s,          in,         packed,  bias,
                         out,        statistics, scratch, (int64_t)gk_convolution_scratch_size(s),
                         gk_band(s), bands(s),   &runs};
@@ -103,6 +107,7 @@ static void join_tile(void *context, int64_t tile, int worker) {
   (void)worker;
   int64_t stride = partial_stride(s), chunks = gk_chunks(s);
   int64_t channels = s->channels / s->groups, filters = s->filters / s->groups;
+  int64_t made = gk_weight_channels(s); /* of which the last may be padding */
   int64_t kernel = s->kernel_height * s->kernel_width, padded = gk_padded(filters);
   int64_t group = tile / gk_ceil_div(padded, GK_PANEL);
   int64_t lane = tile % gk_ceil_div(padded, GK_PANEL) * GK_PANEL;
@@ -115,15 +120,16 @@ static void join_tile(void *context, int64_t tile, int worker) {
     join_narrow(s, job->partial, chunks, stride, job->weights);
     return;
   }
-  const float *from = job->partial + group * padded * channels * kernel + lane * channels * kernel;
+  const float *from = job->partial + group * padded * made * kernel + lane * made * kernel;
   /* A few rows of lanes at once: they lie next to each other in a chunk's sums. */
-  for (int64_t k = 0, some; k < kernel * channels; k += some, from += some * width) {
+  for (int64_t k = 0, some; k < kernel * made; k += some, from += some * width) {
     float sums[JOINED * GK_PANEL] = {0};
-    some = gk_min(JOINED, kernel * channels - k);
+    some = gk_min(JOINED, kernel * made - k);
     for (int64_t chunk = 0; chunk < chunks; ++chunk)
       for (int64_t i = 0; i < some * width; ++i) sums[i] += from[chunk * stride + i];
     for (int64_t j = 0; j < some; ++j) {
-      int64_t t = (k + j) / channels, c = (k + j) % channels;
+      int64_t t = (k + j) / made, c = (k + j) % made;
+      if (c >= channels) continue;
       for (int64_t i = 0; i < gk_min(width, filters - lane); ++i)
         job->weights[((group * filters + lane + i) * channels + c) * kernel + t] =
             sums[j * width + i];
@@ -136,7 +142,7 @@ void gk_convolution_backward(const gk_convolution *s, int threads, gk_view in,
                              float *input_gradient, int accumulate, float *weights_gradient,
                              float *bias_gradient, float *partial, float *scratch) {
   gk_runs runs;
-  gk_forward_runs(s, &runs);
+  gk_forward_runs(s, gk_weight_channels(s), &runs);
   gk_backward_job job;
   memset(&job, 0, sizeof job);
   job.shape = s, job.in = in, job.gradient = gradient, job.packed = packed_backward;

@@ -4,9 +4,9 @@
 #if LANES == 16
 /* The same trick for the weights: a kernel three wide, eight channels, one vector of filters. An
  * input that has been broadcast meets the gradients of three pixels, which stay in registers. */
-static void weights_row(const float *x, int64_t x_row, const float *d, int64_t d_row,
-                        int64_t d_step, int64_t channels, int64_t rows, int64_t columns, float *to,
-                        int64_t width) {
+INLINE void weights_row_of(const int paired, const float *x, int64_t x_row, const float *d,
+                           int64_t d_row, int64_t d_step, int64_t channels, int64_t rows,
+                           int64_t columns, float *to, int64_t width) {
   vf sums[3][8];
   UNROLL for (int k = 0; k < 3; ++k) UNROLL for (int c = 0; c < 8; ++c) sums[k][c] = splat(0);
   for (int64_t r = 0; r < rows; ++r) {
@@ -15,18 +15,18 @@ static void weights_row(const float *x, int64_t x_row, const float *d, int64_t d
     for (int64_t p = 0; p < columns; ++p, xs += channels, ds += d_step) {
       vf here = load(ds);
       UNROLL for (int c = 0; c < 8; ++c) {
-        vf value = splat(xs[c]);
-        sums[0][c] += value * here;
-        sums[1][c] += value * last;
-        sums[2][c] += value * before;
+        vf value = broadcast(paired, xs + c);
+        sums[0][c] = add(paired, sums[0][c], value, here);
+        sums[1][c] = add(paired, sums[1][c], value, last);
+        sums[2][c] = add(paired, sums[2][c], value, before);
       }
       before = last, last = here;
     }
     UNROLL for (int c = 0; c < 8; ++c) {
-      vf value = splat(xs[c]);
-      sums[1][c] += value * last;
-      sums[2][c] += value * before;
-      sums[2][c] += splat(xs[channels + c]) * last;
+      vf value = broadcast(paired, xs + c);
+      sums[1][c] = add(paired, sums[1][c], value, last);
+      sums[2][c] = add(paired, sums[2][c], value, before);
+      sums[2][c] = add(paired, sums[2][c], broadcast(paired, xs + channels + c), last);
     }
   }
   UNROLL for (int k = 0; k < 3; ++k) UNROLL for (int c = 0; c < 8; ++c) {
@@ -34,14 +34,24 @@ static void weights_row(const float *x, int64_t x_row, const float *d, int64_t d
     store(at, load(at) + sums[k][c]);
   }
 }
+
+#define WEIGHTS_ROW(NAME, PAIRED)                                                                \
+  static void NAME(const float *x, int64_t x_row, const float *d, int64_t d_row, int64_t d_step, \
+                   int64_t channels, int64_t rows, int64_t columns, float *to, int64_t width) {  \
+    weights_row_of(PAIRED, x, x_row, d, d_row, d_step, channels, rows, columns, to, width);      \
+  }
+WEIGHTS_ROW(weights_row, 0)
+WEIGHTS_ROW(weights_row_paired, 1)
+#undef WEIGHTS_ROW
 #endif
 
 /* Adds a band's share of the weights' gradient of one group. x: copied rows; d: the gradient, both
  * of the images that p tells. */
 static void weight_band(const gk_convolution *s, const gk_runs *runs, const weight_pixels *p,
                         const float *x, const float *d, float *partial) {
-  int64_t channels = s->channels / s->groups, filters = s->filters / s->groups;
-  int64_t padded = gk_padded(filters), length = runs->length;
+  int64_t channels = gk_weight_channels(s), padded = gk_padded(s->filters / s->groups);
+  int64_t length = runs->length;
+  int paired = gk_is_paired(s);
   for (int64_t lane = 0; lane < padded; lane += GK_PANEL) {
     int64_t width = gk_panel_width(lane, padded), block = gk_min(width, SUBPANEL);
     float *panel = partial + lane * runs->count * length;
@@ -51,16 +61,18 @@ static void weight_band(const gk_convolution *s, const gk_runs *runs, const weig
         const float *xs = x + runs->offset[run];
         float *to = panel + run * length * width + sub;
         int64_t j = 0;
-#define WEIGHTS(V, J) \
-  for (; j + J <= length; j += J) weights_##V##_##J(p, xs + j, ds, to + j * width, width);
+#define WEIGHTS(V, J)             \
+  for (; j + J <= length; j += J) \
+    (paired ? weights_##V##_##J##_1 : weights_##V##_##J##_0)(p, xs + j, ds, to + j * width, width);
 #if LANES == 16
         if (block == 32) {
           WEIGHTS(2, 12) WEIGHTS(2, 4) WEIGHTS(2, 1)
         } else if (length == 3 * channels && p->x_step == channels && channels % 8 == 0) {
           for (int64_t i = 0; i < p->images; ++i)
             for (int64_t c = 0; c < channels; c += 8)
-              weights_row(xs + i * p->x_image + c, p->x_row, ds + i * p->d_image, p->d_row, filters,
-                          channels, p->rows, p->columns, to + c * width, width);
+              (paired ? weights_row_paired : weights_row)(
+                  xs + i * p->x_image + c, p->x_row, ds + i * p->d_image, p->d_row, p->d_step,
+                  channels, p->rows, p->columns, to + c * width, width);
         } else {
           WEIGHTS(1, 24) WEIGHTS(1, 8) WEIGHTS(1, 1)
         }
@@ -73,12 +85,14 @@ static void weight_band(const gk_convolution *s, const gk_runs *runs, const weig
   }
 }
 
-/* Copies rows first to first + rows - 1 of an image's output gradient, with the halo's zeros. */
-static void copy_gradient(float *to, const gk_backward_job *job, int64_t image, int64_t group,
-                          int64_t first, int64_t rows) {
+/* Copies rows first to first + rows - 1 of an image's output gradient, with the halo's zeros; as
+ * copy_rows where the shape is paired. */
+static void copy_gradient(float *to, float *line, const gk_backward_job *job, int64_t image,
+                          int64_t group, int64_t first, int64_t rows) {
   const gk_convolution *s = job->shape;
-  int64_t filters = s->filters / s->groups, width = s->out_width;
-  int64_t row = (job->halo_left + width + job->halo_right) * filters;
+  int64_t filters = s->filters / s->groups, width = s->out_width, units = gk_out_units(s);
+  int64_t row = (job->halo_left + width + job->halo_right) * units;
+  int paired = gk_is_paired(s);
   for (int64_t r = 0; r < rows; ++r, to += row) {
     int64_t y = first + r;
     if (y < 0 || y >= s->out_height) {
@@ -86,12 +100,13 @@ static void copy_gradient(float *to, const gk_backward_job *job, int64_t image, 
       continue;
     }
     int64_t at = ((image * s->out_height + y) * width) * s->filters + group * filters;
-    memset(to, 0, (size_t)(job->halo_left * filters) * sizeof(float));
-    read_gradient(to + job->halo_left * filters, filters, &job->gradient, job->gradient.g + at,
-                  job->gradient.value.x ? job->gradient.value.x + at : NULL, s->filters, width,
-                  filters, group * filters);
-    memset(to + (job->halo_left + width) * filters, 0,
-           (size_t)(job->halo_right * filters) * sizeof(float));
+    memset(to, 0, (size_t)(job->halo_left * units) * sizeof(float));
+    read_gradient(paired ? line : to + job->halo_left * units, filters, &job->gradient,
+                  job->gradient.g + at, job->gradient.value.x ? job->gradient.value.x + at : NULL,
+                  s->filters, width, filters, group * filters);
+    if (paired) round_pixels(to + job->halo_left * units, line, width, filters);
+    memset(to + (job->halo_left + width) * units, 0,
+           (size_t)(job->halo_right * units) * sizeof(float));
   }
 }
 
@@ -99,9 +114,9 @@ static void copy_gradient(float *to, const gk_backward_job *job, int64_t image, 
  * from row `origin` on where the image fits as a whole; else bands are copied there as they are
  * needed. */
 static void input_gradient(const gk_backward_job *job, int64_t image, int64_t group, float *rows,
-                           float *squares) {
+                           float *line, float *squares) {
   const gk_convolution *s = job->shape;
-  int64_t channels = s->channels / s->groups, filters = s->filters / s->groups;
+  int64_t channels = s->channels / s->groups, filters = gk_out_units(s);
   int64_t row = (job->halo_left + s->out_width + job->halo_right) * filters;
   int64_t panel = gk_padded(channels), out_row = s->width * s->channels;
   const float *weights = job->packed + group * panel * filters * s->kernel_height * s->kernel_width;
@@ -132,7 +147,7 @@ static void input_gradient(const gk_backward_job *job, int64_t image, int64_t gr
         if (job->whole) {
           in += (job->halo_top + y + low) * row;
         } else if (runs.count > 0) {
-          copy_gradient(rows, job, image, group, y + low, many + high - low);
+          copy_gradient(rows, line, job, image, group, y + low, many + high - low);
         }
         if (gk_is_winograd(s))
           winograd_grid(weights, NULL, many, columns, in, row, filters, out + y * out_row, out_row,
@@ -141,9 +156,76 @@ static void input_gradient(const gk_backward_job *job, int64_t image, int64_t gr
           grid(&runs, weights, NULL, many, columns, in + job->halo_left * filters, row, filters,
                out + (py + y * s->stride_height) * out_row + px * s->channels,
                s->stride_height * out_row, s->stride_width * s->channels, channels, job->accumulate,
-               past);
+               past, gk_is_paired(s));
       }
       weights += panel * runs.count * runs.length;
+    }
+  }
+}
+
+/* The same chunk where operands are rounded. Images are taken two by two: each one's input gradient
+ * from pairs of its filters, and the weights' gradient of both at once from units that hold a
+ * number of the one and of the other. */
+static void paired_backward_chunk(const gk_backward_job *job, int64_t chunk, int worker) {
+  const gk_convolution *s = job->shape;
+  int64_t d_step = 2 * gk_out_units(s), x_pixel = 2 * gk_in_units(s);
+  int64_t row = (job->halo_left + s->out_width + job->halo_right) * d_step;
+  int64_t weights = gk_padded(s->filters / s->groups) * job->runs->count * job->runs->length;
+  float *partial = job->partial + chunk * job->partial_stride;
+  int64_t band = gk_band(s);
+  int64_t x_size = gk_in_rows(s, band) * gk_in_width(s) * gk_in_units(s);
+  float *rows = job->scratch + worker * job->scratch_stride, *copies = rows + 2 * job->rows_size;
+  float *d = copies + 2 * x_size + GK_SLACK, *x = d + 2 * job->together * job->rows_size + GK_SLACK;
+  float *line = x + 2 * job->together * x_size + GK_SLACK;
+  memset(partial, 0, (size_t)job->partial_stride * sizeof(float));
+  int64_t end = gk_min(s->n, (chunk + 1) * job->chunk_images), images;
+  for (int64_t image = chunk * job->chunk_images; image < end; image += images) {
+    images = gk_min(2 * job->together, end - image);
+    int64_t pairs = gk_ceil_div(images, 2);
+    for (int64_t g = 0; g < s->groups; ++g) {
+      for (int64_t i = 0; i < images; ++i) {
+        float *its = rows + i % 2 * job->rows_size;
+        if (job->whole)
+          copy_gradient(its, line, job, image + i, g, -job->halo_top,
+                        job->halo_top + s->out_height + job->halo_bottom);
+        if (job->input_gradient != NULL) input_gradient(job, image + i, g, its, line, NULL);
+        if (job->whole && (i % 2 == 1 || i + 1 == images))
+          pair_images(d + i / 2 * 2 * job->rows_size, rows,
+                      i % 2 == 1 ? rows + job->rows_size : NULL, 2 * job->rows_size);
+      }
+      for (int64_t y = 0; y < s->out_height; y += band) {
+        int64_t many = gk_min(band, s->out_height - y), in_rows = gk_in_rows(s, many);
+        for (int64_t i = 0; i < images; ++i) {
+          copy_rows(copies + i % 2 * x_size, line, s, &job->in, image + i, g,
+                    y * s->stride_height - s->padding_height, in_rows);
+          if (!job->whole)
+            copy_gradient(rows + i % 2 * job->rows_size, line, job, image + i, g, y, many);
+          if (i % 2 == 0 && i + 1 < images) continue;
+          pair_images(x + i / 2 * 2 * x_size, copies, i % 2 == 1 ? copies + x_size : NULL,
+                      in_rows * gk_in_width(s) * x_pixel);
+          if (!job->whole)
+            pair_images(d + i / 2 * 2 * job->rows_size, rows,
+                        i % 2 == 1 ? rows + job->rows_size : NULL, many * row);
+        }
+        const float *its = d + job->halo_left * d_step;
+        if (job->whole) its += (job->halo_top + y) * row;
+        weight_pixels pixels = {pairs,
+                                2 * x_size,
+                                2 * job->rows_size,
+                                many,
+                                gk_in_width(s) * x_pixel * s->stride_height,
+                                row,
+                                s->out_width,
+                                x_pixel * s->stride_width,
+                                d_step};
+        weight_band(s, job->runs, &pixels, x, its, partial + g * weights);
+        float *bias = partial + job->weight_size + g * (s->filters / s->groups);
+        for (int64_t i = 0; i < pairs && job->want_bias; ++i)
+          for (int64_t r = 0; r < many; ++r)
+            for (int64_t c = 0; c < s->out_width; ++c)
+              for (int64_t f = 0; f < s->filters / s->groups; ++f)
+                bias[f] += pair_sum(its + i * 2 * job->rows_size + r * row + c * d_step + f);
+      }
     }
   }
 }
@@ -151,6 +233,10 @@ static void input_gradient(const gk_backward_job *job, int64_t image, int64_t gr
 static void convolution_backward_tile(void *context, int64_t chunk, int worker) {
   const gk_backward_job *job = context;
   const gk_convolution *s = job->shape;
+  if (gk_is_paired(s)) {
+    paired_backward_chunk(job, chunk, worker);
+    return;
+  }
   int64_t filters = s->filters / s->groups;
   int64_t row = (job->halo_left + s->out_width + job->halo_right) * filters;
   int64_t weights = gk_padded(filters) * job->runs->count * job->runs->length;
@@ -173,9 +259,9 @@ static void convolution_backward_tile(void *context, int64_t chunk, int worker) 
       for (int64_t i = 0; i < images; ++i) {
         float *its = rows + i * job->rows_size;
         if (job->whole)
-          copy_gradient(its, job, image + i, g, -job->halo_top,
+          copy_gradient(its, NULL, job, image + i, g, -job->halo_top,
                         job->halo_top + s->out_height + job->halo_bottom);
-        if (job->input_gradient != NULL) input_gradient(job, image + i, g, its, squares);
+        if (job->input_gradient != NULL) input_gradient(job, image + i, g, its, NULL, squares);
       }
       for (int64_t y = 0; y < s->out_height && !job->apart; y += band) {
         int64_t many = gk_min(band, s->out_height - y);
@@ -183,10 +269,10 @@ static void convolution_backward_tile(void *context, int64_t chunk, int worker) 
         if (job->whole) {
           d += (job->halo_top + y) * row;
         } else {
-          copy_gradient(rows, job, image, g, y, many);
+          copy_gradient(rows, NULL, job, image, g, y, many);
         }
         for (int64_t i = 0; i < images; ++i)
-          copy_rows(x + i * x_size, s, &job->in, image + i, g,
+          copy_rows(x + i * x_size, NULL, s, &job->in, image + i, g,
                     y * s->stride_height - s->padding_height, gk_in_rows(s, many));
         if (winograd) {
           winograd_band(s, x, d, row, many, &waiting, partial);

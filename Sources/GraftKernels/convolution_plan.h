@@ -27,6 +27,29 @@ static inline int64_t gk_panel_width(int64_t lane, int64_t padded) {
   return gk_min(GK_PANEL, padded - lane);
 }
 
+/* ---- bfloat16 (bfloat16_tiles.h) ----
+ * Where operands are rounded, a unit of four bytes holds two of them: neighbouring channels of a
+ * pixel, the last of an odd number beside a zero. Units are then what the loops count in. */
+static inline int gk_is_paired(const gk_convolution *s) {
+  return s->bfloat16 != 0 && gk_min(s->channels, s->filters) / s->groups >= 16;
+}
+
+/* Units that hold a pixel's channels. */
+static inline int64_t gk_units(const gk_convolution *s, int64_t channels) {
+  return gk_is_paired(s) ? gk_ceil_div(channels, 2) : channels;
+}
+static inline int64_t gk_in_units(const gk_convolution *s) {
+  return gk_units(s, s->channels / s->groups);
+}
+static inline int64_t gk_out_units(const gk_convolution *s) {
+  return gk_units(s, s->filters / s->groups);
+}
+
+/* Input channels that weight gradients are made for. */
+static inline int64_t gk_weight_channels(const gk_convolution *s) {
+  return gk_is_paired(s) ? 2 * gk_in_units(s) : s->channels / s->groups;
+}
+
 /* ---- Winograd's way (winograd_tiles.h) ----
  * Taken where a product serves 16 channels and filters at least twice over: with fewer the
  * transforms and broadcasts cost what the products save. Maps must cut into whole squares, and into
@@ -35,6 +58,7 @@ static inline int64_t gk_panel_width(int64_t lane, int64_t padded) {
 #define GK_POSITIONS 16
 
 static inline int gk_is_winograd(const gk_convolution *s) {
+  if (gk_is_paired(s)) return 0;
   int plain = s->kernel_height == 3 && s->kernel_width == 3 && s->stride_height == 1 &&
               s->stride_width == 1 && s->padding_height == 1 && s->padding_width == 1 &&
               s->dilation_height == 1 && s->dilation_width == 1 && s->groups == 1;
@@ -87,7 +111,7 @@ static inline int64_t gk_in_width(const gk_convolution *s) {
 /* Rows of output in a forward tile (and in a backward band): about 8192 floats of input; where
  * neighbouring rows of output read the same rows, at least four if they take at most 65536. */
 static inline int64_t gk_band(const gk_convolution *s) {
-  int64_t row = gk_in_width(s) * (s->channels / s->groups);
+  int64_t row = gk_in_width(s) * gk_in_units(s);
   int64_t rows = 8192 / gk_max(1, row * s->stride_height);
   int64_t most = 65536 / gk_max(1, row * s->stride_height);
   if (s->kernel_height > s->stride_height) rows = gk_max(rows, gk_min(4, most));
@@ -95,8 +119,9 @@ static inline int64_t gk_band(const gk_convolution *s) {
   return gk_max(1, gk_min(rows, s->out_height));
 }
 
-static inline void gk_forward_runs(const gk_convolution *s, gk_runs *runs) {
-  int64_t channels = s->channels / s->groups, row = gk_in_width(s) * channels;
+/* The inputs of an output pixel, of so many units each. */
+static inline void gk_forward_runs(const gk_convolution *s, int64_t channels, gk_runs *runs) {
+  int64_t row = gk_in_width(s) * channels;
   int merged = s->dilation_width == 1;
   int64_t per_row = merged ? 1 : s->kernel_width;
   runs->count = 0;
@@ -170,8 +195,7 @@ static inline int64_t gk_waiting(const gk_convolution *s) {
  * their weight gradients would take more than 8 MiB together. Depends on shapes alone. */
 static inline int64_t gk_weight_panels(const gk_convolution *s) {
   if (gk_is_narrow(s)) return gk_narrow_size(s);
-  return s->groups * gk_padded(s->filters / s->groups) * (s->channels / s->groups) *
-         gk_kernel_size(s);
+  return s->groups * gk_padded(s->filters / s->groups) * gk_weight_channels(s) * gk_kernel_size(s);
 }
 static inline int64_t gk_chunk_images(const gk_convolution *s) {
   int64_t most = gk_max(4, gk_min(32, (2 << 20) / gk_max(1, gk_weight_panels(s))));

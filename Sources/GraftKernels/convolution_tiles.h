@@ -5,10 +5,12 @@
  * it meets. The gradient of the input (convolution_backward_tiles.h) is the same loop over other
  * runs. */
 
-/* Copies rows first to first + rows - 1 of an image's group into scratch, padded with zeros. */
-static void copy_rows(float *to, const gk_convolution *s, const gk_view *view, int64_t image,
-                      int64_t group, int64_t first, int64_t rows) {
-  int64_t channels = s->channels / s->groups, width = gk_in_width(s), row = width * channels;
+/* Copies rows first to first + rows - 1 of an image's group into scratch, padded with zeros; where
+ * the shape is paired, as pairs, through `line`, which takes a row of floats. */
+static void copy_rows(float *to, float *line, const gk_convolution *s, const gk_view *view,
+                      int64_t image, int64_t group, int64_t first, int64_t rows) {
+  int64_t channels = s->channels / s->groups, width = gk_in_width(s);
+  int64_t units = gk_in_units(s), row = width * units;
   int64_t left = gk_min(s->padding_width, width);
   int64_t inside = gk_max(0, gk_min(s->width, width - left));
   for (int64_t r = 0; r < rows; ++r, to += row) {
@@ -17,13 +19,15 @@ static void copy_rows(float *to, const gk_convolution *s, const gk_view *view, i
       memset(to, 0, (size_t)row * sizeof(float));
       continue;
     }
-    memset(to, 0, (size_t)(left * channels) * sizeof(float));
+    memset(to, 0, (size_t)(left * units) * sizeof(float));
     const float *from =
         view->x + ((image * s->height + y) * s->width) * s->channels + group * channels;
-    read_view(to + left * channels, channels, view, from, s->channels, inside, channels,
-              group * channels);
-    memset(to + (left + inside) * channels, 0,
-           (size_t)((width - left - inside) * channels) * sizeof(float));
+    int paired = gk_is_paired(s);
+    read_view(paired ? line : to + left * units, channels, view, from, s->channels, inside,
+              channels, group * channels);
+    if (paired) round_pixels(to + left * units, line, inside, channels);
+    memset(to + (left + inside) * units, 0,
+           (size_t)((width - left - inside) * units) * sizeof(float));
   }
 }
 
@@ -43,63 +47,64 @@ typedef struct micro_job {
   int accumulate;       /* add to what is there */
   int64_t out_step;     /* floats from an output pixel to the next one in its quad */
   int past;             /* write past the caches */
+  int paired;           /* inputs and weights are pairs of bfloat16 */
 } micro_job;
 
-#define MICRO(V, Q, LONG)                                                                     \
-  static void micro_##V##_##Q##_##LONG(const micro_job *job, const float *const *in,          \
-                                       float *const *out) {                                   \
-    vf sums[4 * Q][V];                                                                        \
-    int64_t step = job->in_step, out_step = job->out_step;                                    \
-    UNROLL for (int p = 0; p < 4 * Q; ++p) {                                                  \
-      UNROLL for (int v = 0; v < V; ++v) {                                                    \
-        sums[p][v] = splat(0);                                                                \
-        if (job->init != NULL) sums[p][v] = load(job->init + v * LANES);                      \
-        if (job->accumulate) sums[p][v] += load(out[p / 4] + (p % 4) * out_step + v * LANES); \
-      }                                                                                       \
-    }                                                                                         \
-    vf totals[LONG ? 4 * Q : 1][V];                                                           \
-    int64_t terms = 0;                                                                        \
-    if (LONG) memset(totals, 0, sizeof totals);                                               \
-    const float *weights = job->weights;                                                      \
-    for (int64_t run = 0; run < job->runs->count; ++run) {                                    \
-      const float *base[Q];                                                                   \
-      UNROLL for (int q = 0; q < Q; ++q) base[q] = in[q] + job->runs->offset[run];            \
-      for (int64_t left = job->runs->length; left > 0;) {                                     \
-        int64_t some = LONG ? gk_min(left, TERMS) : left;                                     \
-        for (int64_t k = 0; k < some; ++k) {                                                  \
-          vf w[V];                                                                            \
-          UNROLL for (int v = 0; v < V; ++v) w[v] = load(weights + v * LANES);                \
-          UNROLL for (int p = 0; p < 4 * Q; ++p) {                                            \
-            vf x = splat(base[p / 4][(p % 4) * step]);                                        \
-            UNROLL for (int v = 0; v < V; ++v) sums[p][v] += x * w[v];                        \
-          }                                                                                   \
-          UNROLL for (int q = 0; q < Q; ++q) base[q] += 1;                                    \
-          weights += job->width;                                                              \
-        }                                                                                     \
-        left -= some;                                                                         \
-        if (LONG && (terms += some) >= TERMS) {                                               \
-          UNROLL for (int p = 0; p < 4 * Q; ++p) {                                            \
-            UNROLL for (int v = 0; v < V; ++v) {                                              \
-              totals[LONG ? p : 0][v] += sums[p][v];                                          \
-              sums[p][v] = splat(0);                                                          \
-            }                                                                                 \
-          }                                                                                   \
-          terms = 0;                                                                          \
-        }                                                                                     \
-      }                                                                                       \
-    }                                                                                         \
-    UNROLL for (int p = 0; p < 4 * Q; ++p) {                                                  \
-      UNROLL for (int v = 0; v < V; ++v) if (LONG) sums[p][v] += totals[LONG ? p : 0][v];     \
-    }                                                                                         \
-    if (job->past) {                                                                          \
-      UNROLL for (int p = 0; p < 4 * Q; ++p) UNROLL for (int v = 0; v < V; ++v)               \
-          store_past(out[p / 4] + (p % 4) * out_step + v * LANES, sums[p][v]);                \
-    } else {                                                                                  \
-      UNROLL for (int p = 0; p < 4 * Q; ++p) UNROLL for (int v = 0; v < V; ++v)               \
-          store(out[p / 4] + (p % 4) * out_step + v * LANES, sums[p][v]);                     \
-    }                                                                                         \
+#define MICRO(V, Q, LONG, PAIRED)                                                               \
+  static void micro_##V##_##Q##_##LONG##_##PAIRED(const micro_job *job, const float *const *in, \
+                                                  float *const *out) {                          \
+    vf sums[4 * Q][V];                                                                          \
+    int64_t step = job->in_step, out_step = job->out_step;                                      \
+    UNROLL for (int p = 0; p < 4 * Q; ++p) {                                                    \
+      UNROLL for (int v = 0; v < V; ++v) {                                                      \
+        sums[p][v] = splat(0);                                                                  \
+        if (job->init != NULL) sums[p][v] = load(job->init + v * LANES);                        \
+        if (job->accumulate) sums[p][v] += load(out[p / 4] + (p % 4) * out_step + v * LANES);   \
+      }                                                                                         \
+    }                                                                                           \
+    vf totals[LONG ? 4 * Q : 1][V];                                                             \
+    int64_t terms = 0;                                                                          \
+    if (LONG) memset(totals, 0, sizeof totals);                                                 \
+    const float *weights = job->weights;                                                        \
+    for (int64_t run = 0; run < job->runs->count; ++run) {                                      \
+      const float *base[Q];                                                                     \
+      UNROLL for (int q = 0; q < Q; ++q) base[q] = in[q] + job->runs->offset[run];              \
+      for (int64_t left = job->runs->length; left > 0;) {                                       \
+        int64_t some = LONG ? gk_min(left, TERMS) : left;                                       \
+        for (int64_t k = 0; k < some; ++k) {                                                    \
+          vf w[V];                                                                              \
+          UNROLL for (int v = 0; v < V; ++v) w[v] = load(weights + v * LANES);                  \
+          UNROLL for (int p = 0; p < 4 * Q; ++p) {                                              \
+            vf x = broadcast(PAIRED, base[p / 4] + (p % 4) * step);                             \
+            UNROLL for (int v = 0; v < V; ++v) sums[p][v] = add(PAIRED, sums[p][v], x, w[v]);   \
+          }                                                                                     \
+          UNROLL for (int q = 0; q < Q; ++q) base[q] += 1;                                      \
+          weights += job->width;                                                                \
+        }                                                                                       \
+        left -= some;                                                                           \
+        if (LONG && (terms += some) >= TERMS) {                                                 \
+          UNROLL for (int p = 0; p < 4 * Q; ++p) {                                              \
+            UNROLL for (int v = 0; v < V; ++v) {                                                \
+              totals[LONG ? p : 0][v] += sums[p][v];                                            \
+              sums[p][v] = splat(0);                                                            \
+            }                                                                                   \
+          }                                                                                     \
+          terms = 0;                                                                            \
+        }                                                                                       \
+      }                                                                                         \
+    }                                                                                           \
+    UNROLL for (int p = 0; p < 4 * Q; ++p) {                                                    \
+      UNROLL for (int v = 0; v < V; ++v) if (LONG) sums[p][v] += totals[LONG ? p : 0][v];       \
+    }                                                                                           \
+    if (job->past) {                                                                            \
+      UNROLL for (int p = 0; p < 4 * Q; ++p) UNROLL for (int v = 0; v < V; ++v)                 \
+          store_past(out[p / 4] + (p % 4) * out_step + v * LANES, sums[p][v]);                  \
+    } else {                                                                                    \
+      UNROLL for (int p = 0; p < 4 * Q; ++p) UNROLL for (int v = 0; v < V; ++v)                 \
+          store(out[p / 4] + (p % 4) * out_step + v * LANES, sums[p][v]);                       \
+    }                                                                                           \
   }
-#define MICROS(V, Q) MICRO(V, Q, 0) MICRO(V, Q, 1)
+#define MICROS(V, Q) MICRO(V, Q, 0, 0) MICRO(V, Q, 1, 0) MICRO(V, Q, 0, 1) MICRO(V, Q, 1, 1)
 
 MICROS(2, 1)
 #if LANES == 16
@@ -112,9 +117,11 @@ MICROS(1, 1)
 /* One to MAX_QUADS whole quads over `lanes` lanes (2 LANES, or LANES where LANES is 16). */
 INLINE int64_t micro_some(const micro_job *job, int64_t lanes, int64_t left, const float *const *in,
                           float *const *out) {
-#define RUN(V, Q)                                                                            \
-  return (job->runs->count * job->runs->length > TERMS ? micro_##V##_##Q##_1                 \
-                                                       : micro_##V##_##Q##_0)(job, in, out), \
+  int is_long = job->runs->count * job->runs->length > TERMS;
+#define RUN(V, Q)                                                               \
+  return (job->paired ? is_long ? micro_##V##_##Q##_1_1 : micro_##V##_##Q##_0_1 \
+          : is_long   ? micro_##V##_##Q##_1_0                                   \
+                      : micro_##V##_##Q##_0_0)(job, in, out),                     \
          Q;
 #if LANES == 16
   if (lanes == 32) {
@@ -136,7 +143,7 @@ INLINE int64_t micro_some(const micro_job *job, int64_t lanes, int64_t left, con
  * moves by one pixel: an input that has been broadcast serves three pixels. A quad of one vector
  * would load a number for every product, and the loads would be what it waits for. */
 #define ROW_PIXELS 16
-static void micro_row(const micro_job *job, const float *in, float *out) {
+INLINE void micro_row_of(const int paired, const micro_job *job, const float *in, float *out) {
   vf sums[ROW_PIXELS];
   int64_t step = job->in_step, channels = step, width = job->width;
   UNROLL for (int p = 0; p < ROW_PIXELS; ++p) {
@@ -151,15 +158,21 @@ static void micro_row(const micro_job *job, const float *in, float *out) {
       vf w[3];
       UNROLL for (int k = 0; k < 3; ++k) w[k] = load(weights + (k * channels + c) * width);
       UNROLL for (int p = 0; p < ROW_PIXELS + 2; ++p) {
-        vf x = splat(base[p / 4][(p % 4) * step]);
-        UNROLL for (int k = 0; k < 3; ++k) if (p >= k && p - k < ROW_PIXELS) sums[p - k] +=
-            x * w[k];
+        vf x = broadcast(paired, base[p / 4] + (p % 4) * step);
+        UNROLL for (int k = 0; k < 3; ++k) if (p >= k && p - k < ROW_PIXELS) sums[p - k] =
+            add(paired, sums[p - k], x, w[k]);
       }
       UNROLL for (int q = 0; q < 5; ++q) base[q] += 1;
     }
     weights += 3 * channels * width;
   }
   UNROLL for (int p = 0; p < ROW_PIXELS; ++p) store(out + p * job->out_step, sums[p]);
+}
+static void micro_row(const micro_job *job, const float *in, float *out) {
+  micro_row_of(0, job, in, out);
+}
+static void micro_row_paired(const micro_job *job, const float *in, float *out) {
+  micro_row_of(1, job, in, out);
 }
 #endif
 
@@ -197,12 +210,14 @@ static void copy_past(float *to, const float *from, int64_t count) {
   for (int64_t i = 0; i < count; i += LANES) store_past(to + i, load(from + i));
 }
 
-/* A grid of output pixels, rows x columns, computed for all panels of a group.
+/* A grid of output pixels, rows x columns, computed for all panels of a group. Inputs are counted
+ * in units where they are paired.
  * in: base of the pixel (0, 0); in_row: floats to the base of the pixel below it.
  * out: the pixel (0, 0), at the group's first channel; channels: of the group's output. */
 static void grid(const gk_runs *runs, const float *weights, const float *bias, int64_t rows,
                  int64_t columns, const float *in, int64_t in_row, int64_t in_step, float *out,
-                 int64_t out_row, int64_t out_step, int64_t channels, int accumulate, int past) {
+                 int64_t out_row, int64_t out_step, int64_t channels, int accumulate, int past,
+                 int paired) {
   int64_t padded = gk_padded(channels), k = runs->count * runs->length;
   for (int64_t lane = 0; lane < padded; lane += GK_PANEL) {
     int64_t width = gk_panel_width(lane, padded);
@@ -210,8 +225,8 @@ static void grid(const gk_runs *runs, const float *weights, const float *bias, i
     for (int64_t sub = 0; sub < width; sub += block) {
       int64_t first = lane + sub, live = gk_min(block, channels - first);
       if (live <= 0) break;
-      micro_job job = {runs, weights + lane * k + sub, width, in_step, NULL, accumulate, out_step,
-                       past};
+      micro_job job = {
+          runs, weights + lane * k + sub, width, in_step, NULL, accumulate, out_step, past, paired};
       float bias_lanes[GK_PANEL];
       if (bias != NULL) {
         for (int64_t i = 0; i < block; ++i) bias_lanes[i] = i < live ? bias[first + i] : 0;
@@ -227,8 +242,8 @@ static void grid(const gk_runs *runs, const float *weights, const float *bias, i
 #if LANES == 16
         if (block == 16 && live == 16 && runs->length == 3 * in_step && k <= TERMS)
           for (; x + ROW_PIXELS <= columns; x += ROW_PIXELS)
-            micro_row(&job, in + y * in_row + x * in_step,
-                      out + y * out_row + x * out_step + first);
+            (paired ? micro_row_paired : micro_row)(&job, in + y * in_row + x * in_step,
+                                                    out + y * out_row + x * out_step + first);
 #endif
         for (; x < columns; x += 4) {
           const float *base = in + y * in_row + x * in_step;
@@ -261,7 +276,7 @@ static void convolution_forward_tile(void *context, int64_t tile, int worker) {
   const gk_convolution *s = job->shape;
   int64_t image = tile / job->bands, first = tile % job->bands * job->band;
   int64_t rows = gk_min(job->band, s->out_height - first);
-  int64_t channels = s->channels / s->groups, filters = s->filters / s->groups;
+  int64_t channels = gk_in_units(s), filters = s->filters / s->groups;
   int64_t row = gk_in_width(s) * channels, out_row = s->out_width * s->filters;
   int64_t weights = gk_padded(filters) * job->runs->count * job->runs->length;
   float *scratch = job->scratch + worker * job->scratch_stride;
@@ -274,21 +289,22 @@ static void convolution_forward_tile(void *context, int64_t tile, int worker) {
   }
   if (gk_is_winograd(s)) {
     float *copied = scratch + gk_winograd_scratch(s);
-    copy_rows(copied, s, &job->in, image, 0, first - s->padding_height, gk_in_rows(s, rows));
+    copy_rows(copied, NULL, s, &job->in, image, 0, first - s->padding_height, gk_in_rows(s, rows));
     winograd_grid(job->packed, job->bias, rows, s->out_width, copied, row, channels, out, out_row,
                   s->filters, s->filters, 0, gk_winograd_block(s), scratch);
   } else if (gk_is_narrow(s)) {
-    copy_rows(scratch, s, &job->in, image, 0, first * s->stride_height - s->padding_height,
+    copy_rows(scratch, NULL, s, &job->in, image, 0, first * s->stride_height - s->padding_height,
               gk_in_rows(s, rows));
     memset(scratch + gk_in_rows(s, rows) * row, 0, GK_SLACK * sizeof(float));
     narrow_grid(s, job->runs, job->packed, job->bias, rows, scratch, s->stride_height * row, out);
   } else {
     for (int64_t g = 0; g < s->groups; ++g) {
-      copy_rows(scratch, s, &job->in, image, g, first * s->stride_height - s->padding_height,
+      float *line = scratch + row * gk_in_rows(s, job->band) + GK_SLACK;
+      copy_rows(scratch, line, s, &job->in, image, g, first * s->stride_height - s->padding_height,
                 gk_in_rows(s, rows));
       grid(job->runs, job->packed + g * weights, job->bias ? job->bias + g * filters : NULL, rows,
            s->out_width, scratch, s->stride_height * row, s->stride_width * channels,
-           out + g * filters, out_row, s->filters, filters, 0, 0);
+           out + g * filters, out_row, s->filters, filters, 0, 0, gk_is_paired(s));
     }
   }
   if (job->statistics != NULL) {

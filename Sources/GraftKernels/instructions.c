@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const names[] = {"baseline", "avx2", "avx512"};
+static const char *const names[] = {"baseline", "avx2", "avx512", "avx512bf16"};
 
 const char *gk_instruction_name(gk_instructions set) { return names[set]; }
 
@@ -16,6 +16,7 @@ static gk_instructions detect(void) {
   if (best == GK_AVX2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
       __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq"))
     best = GK_AVX512;
+  if (best == GK_AVX512 && __builtin_cpu_supports("avx512bf16")) best = GK_AVX512BF16;
 #endif
   const char *asked = getenv("GRAFT_INSTRUCTIONS");
   for (int set = GK_BASELINE; asked != NULL && set < (int)best; ++set)

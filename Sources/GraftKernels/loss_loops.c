@@ -40,7 +40,7 @@ typedef int64_t l16 __attribute__((ext_vector_type(16)));
 const gk_loss_loops *gk_loss_loops_here(void) {
 #if defined(__x86_64__)
   gk_instructions set = gk_instruction_set();
-  if (set == GK_AVX512) return &loops_avx512;
+  if (set >= GK_AVX512) return &loops_avx512;
   if (set == GK_AVX2) return &loops_avx2;
 #endif
   return &loops_baseline;

@@ -90,7 +90,7 @@ void gk_combine_double(double *out, int64_t n, int64_t terms, const double *cons
 const gk_method_loops *gk_method_loops_here(void) {
 #if defined(__x86_64__)
   gk_instructions set = gk_instruction_set();
-  if (set == GK_AVX512) return &loops_avx512;
+  if (set >= GK_AVX512) return &loops_avx512;
   if (set == GK_AVX2) return &loops_avx2;
 #endif
   return &loops_baseline;

@@ -131,14 +131,14 @@ static void narrow_band(const gk_convolution *s, const gk_runs *runs, const weig
     int64_t k = 0;
 #define WEIGHTS(V, J)                 \
   for (; f + J <= s->filters; f += J) \
-    weights_##V##_##J(&turned, d + f, xs + k, to + f * size + k, size);
+    weights_##V##_##J##_0(&turned, d + f, xs + k, to + f * size + k, size);
     for (; k + 2 * LANES <= row; k += 2 * LANES) {
       int64_t f = 0;
 #if LANES == 16
       WEIGHTS(2, 12)
       WEIGHTS(2, 8)
 #endif
-          WEIGHTS(2, 4) WEIGHTS(2, 1)
+      WEIGHTS(2, 4) WEIGHTS(2, 1)
     }
 #if LANES == 16
     for (; k < row; k += LANES) {

@@ -5,6 +5,8 @@
 const gk_tiles *gk_tiles_here(void) {
 #if defined(__x86_64__)
   switch (gk_instruction_set()) {
+    case GK_AVX512BF16:
+      return &gk_tiles_avx512bf16;
     case GK_AVX512:
       return &gk_tiles_avx512;
     case GK_AVX2:

@@ -1,8 +1,8 @@
 /* The loops that are compiled once for each instruction set, behind one table. Internal.
  *
- * tiles_baseline.c, tiles_avx2.c and tiles_avx512.c each include the same *_tiles.h files with
- * their own vector width; a driver (convolution_forward.c, ...) picks the table at run time and
- * hands its tile function to gk_parallel_for. */
+ * tiles_baseline.c, tiles_avx2.c, tiles_avx512.c and tiles_avx512bf16.c each include the same
+ * *_tiles.h files with their own vector width; a driver (convolution_forward.c, ...) picks the
+ * table at run time and hands its tile function to gk_parallel_for. */
 #ifndef GRAFT_TILES_H
 #define GRAFT_TILES_H
 
@@ -69,7 +69,7 @@ typedef struct gk_tiles {
   gk_tile grouped_forward, grouped_backward;
 } gk_tiles;
 
-extern const gk_tiles gk_tiles_baseline, gk_tiles_avx2, gk_tiles_avx512;
+extern const gk_tiles gk_tiles_baseline, gk_tiles_avx2, gk_tiles_avx512, gk_tiles_avx512bf16;
 
 /* The table for this processor. */
 const gk_tiles *gk_tiles_here(void);

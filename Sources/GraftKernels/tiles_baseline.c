@@ -1,6 +1,7 @@
 /* The tiles for any processor: 4 lanes, in the compiler's own vectors (SSE2, NEON). */
 #include <math.h>
 #include <string.h>
+#include "bfloat16.h"
 #include "tiles.h"
 
 #define LANES 4

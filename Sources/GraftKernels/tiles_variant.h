@@ -4,6 +4,7 @@
 #define UNROLL _Pragma("clang loop unroll(full)")
 
 #include "vectors.h"
+#include "bfloat16_tiles.h"
 #include "view_tiles.h"
 #include "moments_tiles.h"
 #include "winograd_tiles.h"

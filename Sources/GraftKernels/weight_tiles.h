@@ -9,9 +9,9 @@ typedef struct weight_pixels {
   int64_t columns, x_step, d_step;
 } weight_pixels;
 
-#define WEIGHT_MICRO(V, J)                                                                         \
-  static void weights_##V##_##J(const weight_pixels *p, const float *x, const float *d, float *to, \
-                                int64_t width) {                                                   \
+#define WEIGHT_MICRO(V, J, PAIRED)                                                                 \
+  static void weights_##V##_##J##_##PAIRED(const weight_pixels *p, const float *x, const float *d, \
+                                           float *to, int64_t width) {                             \
     vf sums[J][V];                                                                                 \
     UNROLL for (int j = 0; j < J; ++j) UNROLL for (int v = 0; v < V; ++v) sums[j][v] = splat(0);   \
     for (int64_t image = 0; image < p->images; ++image) {                                          \
@@ -22,8 +22,8 @@ typedef struct weight_pixels {
           vf g[V];                                                                                 \
           UNROLL for (int v = 0; v < V; ++v) g[v] = load(ds + v * LANES);                          \
           UNROLL for (int j = 0; j < J; ++j) {                                                     \
-            vf value = splat(xs[j]);                                                               \
-            UNROLL for (int v = 0; v < V; ++v) sums[j][v] += value * g[v];                         \
+            vf value = broadcast(PAIRED, xs + j);                                                  \
+            UNROLL for (int v = 0; v < V; ++v) sums[j][v] = add(PAIRED, sums[j][v], value, g[v]);  \
           }                                                                                        \
         }                                                                                          \
       }                                                                                            \
@@ -31,15 +31,16 @@ typedef struct weight_pixels {
     UNROLL for (int j = 0; j < J; ++j) UNROLL for (int v = 0; v < V; ++v)                          \
         store(to + j * width + v * LANES, load(to + j * width + v * LANES) + sums[j][v]);          \
   }
+#define WEIGHT_MICROS(V, J) WEIGHT_MICRO(V, J, 0) WEIGHT_MICRO(V, J, 1)
 
-WEIGHT_MICRO(2, 4)
-WEIGHT_MICRO(2, 1)
+WEIGHT_MICROS(2, 4)
+WEIGHT_MICROS(2, 1)
 #if LANES == 16
-WEIGHT_MICRO(2, 12)
-WEIGHT_MICRO(2, 8)
-WEIGHT_MICRO(1, 24)
-WEIGHT_MICRO(1, 12)
-WEIGHT_MICRO(1, 16)
-WEIGHT_MICRO(1, 8)
-WEIGHT_MICRO(1, 1)
+WEIGHT_MICROS(2, 12)
+WEIGHT_MICROS(2, 8)
+WEIGHT_MICROS(1, 24)
+WEIGHT_MICROS(1, 12)
+WEIGHT_MICROS(1, 16)
+WEIGHT_MICROS(1, 8)
+WEIGHT_MICROS(1, 1)
 #endif

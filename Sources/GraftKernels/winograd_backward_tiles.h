@@ -46,7 +46,7 @@ static void winograd_flush(const gk_convolution *s, winograd_block *waiting, flo
         int64_t j = 0;
 #define WEIGHTS(V, J)               \
   for (; j + J <= channels; j += J) \
-    weights_##V##_##J(&pixels, x + j, d + lane + sub, to + j * width, width);
+    weights_##V##_##J##_0(&pixels, x + j, d + lane + sub, to + j * width, width);
 #if LANES == 16
         if (part == 32) {
           WEIGHTS(2, 8)

@@ -38,6 +38,10 @@ typedef struct gk_convolution {
   int64_t padding_height, padding_width;
   int64_t dilation_height, dilation_width;
   int64_t groups;
+  /* 1 rounds what is multiplied to bfloat16, to nearest even, and adds up in float32. Groups of
+   * fewer than 16 channels or filters are computed in float32 all the same, and so is everything by
+   * the depthwise and grouped kernels. */
+  int64_t bfloat16;
 } gk_convolution;
 
 #define GK_MAX_KERNEL 31
