@@ -183,6 +183,9 @@ class network {
   /* ---- running ---- */
 
   void set_threads(std::int32_t threads) { check(graft_network_set_threads(get(), threads)); }
+  void set_precision(graft_precision precision) {
+    check(graft_network_set_precision(get(), precision));
+  }
   void set_dropout(std::uint64_t seed, std::uint64_t step = 0) {
     check(graft_network_set_dropout(get(), seed, step));
   }

@@ -189,6 +189,28 @@ graft_status graft_network_load(graft_network *network, const char *path);
 /** Sets how many threads this network's passes use; 0 (default) takes what OpenMP would. */
 graft_status graft_network_set_threads(graft_network *network, int32_t threads);
 
+/** What training multiplies in; the weights themselves are float32 either way. */
+typedef enum graft_precision {
+  GRAFT_PRECISION_FLOAT32 = 0,
+  /** Convolutions round the numbers that they multiply, forward and backward, to bfloat16 (8
+   * significant bits, float32's range; to nearest, ties to even) and add the products up in
+   * float32. Everything else is float32: the weights that are updated, batch norm, losses, linear
+   * layers, and convolutions that would gain nothing (depthwise ones, groups with fewer than 8
+   * channels or filters).
+   *
+   * Faster where the processor multiplies bfloat16 itself (AVX-512 BF16: AMD from Zen 4 on, Intel
+   * from Cooper Lake on; graft_instructions gives "avx512bf16"); elsewhere the same numbers are
+   * widened, which is slower than float32. */
+  GRAFT_PRECISION_BFLOAT16 = 1
+} graft_precision;
+
+/**
+ * Sets what the next training passes multiply in; a backward pass does as its forward pass did.
+ * Default GRAFT_PRECISION_FLOAT32. Evaluation, and a graft_predictor, are float32 always. (A
+ * graft_trainer sets it itself, from its options.)
+ */
+graft_status graft_network_set_precision(graft_network *network, graft_precision precision);
+
 /**
  * Says what the next training pass's dropouts draw from; every training pass then counts `step` up.
  * A network starts with its construction's seed at step 0. Setting both makes a pass repeatable: a

@@ -98,6 +98,9 @@ typedef struct graft_trainer_options {
    * its own evaluation takes the place of that. 0 (default) for the ends of epochs alone. Does not
    * change what is trained. Up to 2^31 - 1. See graft_trainer_step_record. */
   int64_t evaluate_steps;
+  /** What the networks multiply in while they train. Part of what a checkpoint must have again.
+   * Default GRAFT_PRECISION_FLOAT32. */
+  graft_precision precision;
 } graft_trainer_options;
 
 /** Writes the defaults into the first `size` bytes of *options and sets its struct_size. */

@@ -12,6 +12,24 @@ public func graft_network_set_threads(_ network: OpaquePointer?, _ threads: Int3
   }
 }
 
+@implementation @_cdecl("graft_network_set_precision")
+public func graft_network_set_precision(_ network: OpaquePointer?, _ given: graft_precision)
+  -> graft_status
+{
+  status { () throws(GraftError) in
+    let network = try object(network, Network.self, "network")
+    network.precision = try precision(given)
+  }
+}
+
+func precision(_ given: graft_precision) throws(GraftError) -> Precision {
+  guard let precision = Precision(rawValue: Int(given.rawValue)) else {
+    throw GraftError(
+      .invalidArgument, "precision is \(given.rawValue); it must be a graft_precision")
+  }
+  return precision
+}
+
 @implementation @_cdecl("graft_network_set_dropout")
 public func graft_network_set_dropout(_ network: OpaquePointer?, _ seed: UInt64, _ step: UInt64)
   -> graft_status

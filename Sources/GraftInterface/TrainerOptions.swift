@@ -11,7 +11,7 @@ private let trainerDefaults = graft_trainer_options(
   step_factor: 0.1, warmup_epochs: 0, crop_padding: 4, flip: 1, grafting: 0,
   teaching: GRAFT_TEACHING_GIVEN, evaluate: GRAFT_AFTER, save: GRAFT_AFTER, save_every: 0,
   directory: nil, decay_weights_only: 0, clip_norm: 0, augmentation: nil, ema_decay: 0,
-  ema_every: 1, evaluate_ema: 0, evaluate_steps: 0)
+  ema_every: 1, evaluate_ema: 0, evaluate_steps: 0, precision: GRAFT_PRECISION_FLOAT32)
 
 @implementation @_cdecl("graft_trainer_options_init")
 public func graft_trainer_options_init(
@@ -85,6 +85,7 @@ func trainerSettings(
   settings.averageEvery = Int(clamping: given.ema_every)
   settings.evaluatesAverage = try flag(given.evaluate_ema, "evaluate_ema")
   settings.evaluateSteps = Int(clamping: given.evaluate_steps)
+  settings.precision = try precision(given.precision)
   let (graft, isDryRun) = try graftOperator(graft, name: "graft")
   if try flag(given.grafting, "grafting") {
     guard !isDryRun else {

@@ -25,6 +25,8 @@ public final class Network {
   var times: OperationTimes?
   /// Threads that a pass uses; 0 for what OpenMP would take.
   public var threads = 0
+  /// What training passes multiply in. A trainer sets it.
+  public var precision = Precision.float32
   /// What the next training pass's dropouts draw from.
   public var randomness = Randomness(seed: 0, step: 0)
 
@@ -239,6 +241,7 @@ public final class Network {
     try forget(images)
     let pass = Pass(
       images: images, threads: gk_threads(Int32(clamping: threads)), isTraining: true,
+      precision: precision,
       randomness: RandomStream.Family(
         seed: randomness.seed, purpose: .dropout, randomness.step
       ).key, workspace: workspace)

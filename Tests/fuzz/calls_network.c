@@ -111,6 +111,7 @@ void call_network(handles *with, bytes *in) {
     default:
       DONE(graft_network_copy(network, with->network[slot(in)]));
       DONE(graft_network_set_threads(network, (int32_t)number(in, 4)));
+      DONE(graft_network_set_precision(network, (graft_precision)below(in, 3)));
       DONE(graft_network_set_dropout(network, byte(in), byte(in)));
       DONE(graft_network_set_timing(network, (int32_t)number(in, 2)));
       return;

@@ -108,6 +108,7 @@ static void make_trainer(handles *with, int to, bytes *in) {
     options.clip_norm = real(in), options.nesterov = (int32_t)number(in, 2);
     options.ema_decay = real(in) / 2, options.ema_every = number(in, 3);
     options.evaluate_ema = (int32_t)number(in, 2), options.evaluate_steps = number(in, 4);
+    options.precision = (graft_precision)below(in, 3);
     distillation.label_smoothing = real(in) / 2, distillation.temperature = real(in);
   }
   if (byte(in) % 2) {

@@ -27,12 +27,14 @@ final class ConvolutionOperation: Operation {
     self.norms = norms
     var shape = ConvolutionOperation.shape(settings, input.shape, output.shape, images: 1)
     kernel = ConvolutionKernel(shape)
+    // (Weights in bfloat16 take no more room than these.)
     packed = try Buffer(count: kernel.packedSize(&shape), for: weight.name)
     packedBackward = try Buffer(count: kernel.packedBackwardSize(&shape), for: weight.name)
   }
 
   static func shape(
-    _ settings: Convolution, _ input: ImageShape, _ output: ImageShape, images: Int
+    _ settings: Convolution, _ input: ImageShape, _ output: ImageShape, images: Int,
+    precision: Precision = .float32
   ) -> gk_convolution {
     gk_convolution(
       n: Int64(images), height: Int64(input.height), width: Int64(input.width),
@@ -42,11 +44,13 @@ final class ConvolutionOperation: Operation {
       stride_height: Int64(settings.stride.height), stride_width: Int64(settings.stride.width),
       padding_height: Int64(settings.padding.height), padding_width: Int64(settings.padding.width),
       dilation_height: Int64(settings.dilation.height),
-      dilation_width: Int64(settings.dilation.width), groups: Int64(settings.groups))
+      dilation_width: Int64(settings.dilation.width), groups: Int64(settings.groups),
+      bfloat16: precision == .bfloat16 ? 1 : 0)
   }
 
   private func shape(_ pass: Pass) -> gk_convolution {
-    ConvolutionOperation.shape(settings, input.shape, output.shape, images: pass.images)
+    ConvolutionOperation.shape(
+      settings, input.shape, output.shape, images: pass.images, precision: pass.precision)
   }
 
   func reserve(_ pass: Pass) throws(GraftError) {

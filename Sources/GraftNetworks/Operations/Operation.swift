@@ -16,6 +16,7 @@ struct Pass {
   let threads: Int32
   /// Whether it may be run backward: then what that needs is kept.
   let isTraining: Bool
+  let precision: Precision
   /// What its dropouts draw from.
   let randomness: Philox.Key
   let workspace: Workspace

@@ -25,6 +25,9 @@ extension Manifest {
       .init("grafting", .bool(settings.grafting != nil)),
     ]
     // Only where they are not the default: checkpoints of earlier versions do not know them.
+    if settings.precision != .float32 {
+      members.append(.init("precision", .string("\(settings.precision)")))
+    }
     if settings.sgd.decaysWeightsOnly { members.append(.init("decay_weights_only", .bool(true))) }
     if settings.sgd.clipNorm > 0 {
       members.append(

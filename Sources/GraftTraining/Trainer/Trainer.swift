@@ -161,6 +161,7 @@ public final class Trainer {
     if lessons == nil { lessons = try Lessons(trainer: self, logits: logits) }
     split = Split(threads: settings.threads, networks: members.count)
     for network in members.map(\.network) + teachers { network.threads = split.threadsEach }
+    for member in members { member.network.precision = settings.precision }
   }
 
   // MARK: Stages but the training

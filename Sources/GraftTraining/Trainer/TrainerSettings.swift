@@ -1,3 +1,4 @@
+import GraftNetworks
 import GraftSupport
 import Grafting
 
@@ -20,6 +21,8 @@ public struct TrainerSettings: Sendable {
   public var batchSize = 128
   public var threads = 0
   public var sgd = SGD.Settings()
+  /// What the networks multiply in while they train.
+  public var precision = Precision.float32
   public var schedule = Schedule.step(epochs: 60, factor: 0.1)
   /// The learning rate rises linearly over the steps of this many first epochs.
   public var warmupEpochs = 0

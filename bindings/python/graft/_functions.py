@@ -129,6 +129,7 @@ FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "graft_network_save": (_status, [_handle, c_char_p]),
     "graft_network_load": (_status, [_handle, c_char_p]),
     "graft_network_set_threads": (_status, [_handle, c_int32]),
+    "graft_network_set_precision": (_status, [_handle, c_uint32]),
     "graft_network_set_dropout": (_status, [_handle, c_uint64, c_uint64]),
     "graft_network_output_shape": (_status, [_handle, _integers]),
     "graft_network_forward": (_status, [_handle, c_uint32, _tensor, _tensor]),

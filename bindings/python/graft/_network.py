@@ -17,7 +17,7 @@ from ._handles import Handle
 from ._library import lib
 from ._operations import Operation, operations
 from ._plan import Plan
-from ._structures import Mode, Tensor
+from ._structures import Mode, Precision, Tensor
 from ._structures import Operation as OperationStruct
 
 __all__ = ["Network", "Value"]
@@ -56,7 +56,7 @@ class Network(Builder):
 
     def _start(self, handle: Handle) -> None:
         self._handle = handle
-        self._threads = 0
+        self._threads, self._precision = 0, "float32"
         self._timing = False
         self._views: dict[str, np.ndarray] = {}
         self._names: list[str] = []
@@ -275,6 +275,23 @@ class Network(Builder):
         count = _checks.integer(count, "threads", bits=32)
         check(lib.graft_network_set_threads(self, count))
         self._threads = count
+
+    @property
+    def precision(self) -> str:
+        """What training passes multiply in: "float32" or "bfloat16".
+
+        With "bfloat16" convolutions round what they multiply, forward and backward, and add up in
+        float32; weights, batch norms and everything else stay float32, and so do depthwise
+        convolutions, groups with fewer than 8 channels or filters, and evaluation. Faster where
+        `graft.instructions()` is "avx512bf16", slower elsewhere. (A `Trainer` sets it itself.)
+        """
+        return self._precision
+
+    @precision.setter
+    def precision(self, precision: str) -> None:
+        chosen = _checks.choice(precision, Precision, "precision")
+        check(lib.graft_network_set_precision(self, chosen))
+        self._precision = Precision(chosen).name.lower()
 
     def set_dropout(self, seed: int, step: int = 0) -> None:
         """Say what the next training pass's dropouts draw from; each such pass counts `step` up.

@@ -149,6 +149,13 @@ class Schedule(IntEnum):
     COSINE = 2
 
 
+class Precision(IntEnum):
+    """graft_precision: what training multiplies in."""
+
+    FLOAT32 = 0
+    BFLOAT16 = 1
+
+
 class Teaching(IntEnum):
     """graft_teaching: who teaches, besides given teachers."""
 
@@ -530,6 +537,7 @@ class TrainerOptions(Sized):
         ("ema_every", c_int64),
         ("evaluate_ema", c_int32),
         ("evaluate_steps", c_int64),
+        ("precision", c_uint32),
     ]
 
 
@@ -662,6 +670,7 @@ ENUMERATIONS: dict[str, tuple[type[IntEnum], str]] = {
     "graft_operation_kind": (OperationKind, "GRAFT_OPERATION_"),
     "graft_mode": (Mode, "GRAFT_"),
     "graft_schedule": (Schedule, "GRAFT_SCHEDULE_"),
+    "graft_precision": (Precision, "GRAFT_PRECISION_"),
     "graft_teaching": (Teaching, "GRAFT_TEACHING_"),
     "graft_moment": (Moment, "GRAFT_"),
     "graft_phase": (Phase, "GRAFT_PHASE_"),

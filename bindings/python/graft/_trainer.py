@@ -20,7 +20,7 @@ from ._library import defaults, lib
 from ._network import Network
 from ._progress import Progress, ProgressBar
 from ._settings import Distillation, Grafting, Own, each, plain
-from ._structures import Moment, Schedule, Teaching
+from ._structures import Moment, Precision, Schedule, Teaching
 
 if TYPE_CHECKING:
     from ._report import Report
@@ -82,6 +82,9 @@ class Trainer:
         Whether evaluations measure the averages too.
     save_every, directory
         Save to this directory after every so many epochs; 0 never.
+    precision
+        What the networks multiply in while they train: "float32" or "bfloat16"
+        (`Network.precision`).
     threads
         For the whole trainer; 0 takes what OpenMP would. The same bits at any count.
     """
@@ -101,7 +104,7 @@ class Trainer:
         label_smoothing: float | Sequence[float] | None = None,
         augmentation: Augmentation | Sequence[Augmentation] | None = None,
         evaluate_steps: int = 0, ema_decay: float = 0.0, ema_every: int = 1,
-        evaluate_ema: bool = False,
+        evaluate_ema: bool = False, precision: str = "float32",
     ) -> None:
         if isinstance(networks, Network):
             networks = [networks]
@@ -132,6 +135,7 @@ class Trainer:
         options.evaluate_ema = bool(evaluate_ema)
         options.grafting = grafting is not None
         options.schedule = _checks.choice(schedule, Schedule, "schedule")
+        options.precision = _checks.choice(precision, Precision, "precision")
         options.teaching = _checks.choice(teaching, Teaching, "teaching")
         options.evaluate = _checks.choice(evaluate, Moment, "evaluate")
         options.save = _checks.choice(save, Moment, "save")
@@ -157,6 +161,7 @@ class Trainer:
             member.learning_rate = _checks.number(rates[index], f"learning_rate[{index}]")
             own.fill(member, index)
             check(lib.graft_trainer_add(self, network, byref(member)))
+            network.precision = precision
         for teacher in self._teachers:
             check(lib.graft_trainer_add_teacher(self, teacher))
         self._settings: dict[str, Any] = {
@@ -172,7 +177,8 @@ class Trainer:
             "grafting": None if grafting is None else asdict(grafting), "teaching": teaching,
             "teachers": len(self._teachers), "distillation": asdict(distillation),
             "evaluate": evaluate, "evaluate_steps": evaluate_steps, "ema_decay": ema_decay,
-            "ema_every": ema_every, "evaluate_ema": bool(evaluate_ema), "threads": threads,
+            "ema_every": ema_every, "evaluate_ema": bool(evaluate_ema),
+            "precision": precision, "threads": threads,
             "training_images": _described(train), "test_images": test and _described(test)}
 
     @property
