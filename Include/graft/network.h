@@ -195,8 +195,8 @@ typedef enum graft_precision {
   /** Convolutions round the numbers that they multiply, forward and backward, to bfloat16 (8
    * significant bits, float32's range; to nearest, ties to even) and add the products up in
    * float32. Everything else is float32: the weights that are updated, batch norm, losses, linear
-   * layers, and convolutions that would gain nothing (depthwise ones, groups with fewer than 8
-   * channels or filters).
+   * layers, and convolutions that would gain nothing (depthwise ones, groups with fewer than 16
+   * channels or filters, kernels larger than 1 x 1 that put out at most 16 pixels).
    *
    * Faster where the processor multiplies bfloat16 itself (AVX-512 BF16: AMD from Zen 4 on, Intel
    * from Cooper Lake on; graft_instructions gives "avx512bf16"); elsewhere the same numbers are

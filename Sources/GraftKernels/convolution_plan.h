@@ -29,9 +29,13 @@ static inline int64_t gk_panel_width(int64_t lane, int64_t padded) {
 
 /* ---- bfloat16 (bfloat16_tiles.h) ----
  * Where operands are rounded, a unit of four bytes holds two of them: neighbouring channels of a
- * pixel, the last of an odd number beside a zero. Units are then what the loops count in. */
+ * pixel, the last of an odd number beside a zero. Units are then what the loops count in.
+ * Few channels gain nothing by it, and small maps lose: float32 takes them across images
+ * (across_plan.h). */
 static inline int gk_is_paired(const gk_convolution *s) {
-  return s->bfloat16 != 0 && gk_min(s->channels, s->filters) / s->groups >= 16;
+  int narrow = gk_min(s->channels, s->filters) / s->groups < 16;
+  int small = s->kernel_height * s->kernel_width > 1 && s->out_height * s->out_width <= 16;
+  return s->bfloat16 != 0 && !narrow && !small;
 }
 
 /* Units that hold a pixel's channels. */

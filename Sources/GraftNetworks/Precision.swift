@@ -3,7 +3,7 @@
 public enum Precision: Int, Sendable {
   case float32 = 0
   /// Convolutions round what they multiply to bfloat16, to nearest even, and add up in float32.
-  /// Depthwise and grouped ones and those of groups with fewer than 8 channels or filters, which
-  /// would gain nothing, stay float32, as do linear layers.
+  /// Those that would gain nothing stay float32: depthwise ones, groups with fewer than 16 channels
+  /// or filters, and kernels larger than 1 x 1 that put out at most 16 pixels. So do linear layers.
   case bfloat16 = 1
 }

@@ -126,7 +126,8 @@ static kernels kernels_for(const gk_convolution *s) {
                      gk_grouped_forward,
                      gk_grouped_backward};
   int wide = s->channels / s->groups >= 16 && s->filters / s->groups >= 16;
-  return (kernels){s->bfloat16 && wide,
+  int small = s->kernel_height * s->kernel_width > 1 && s->out_height * s->out_width <= 16;
+  return (kernels){s->bfloat16 && wide && !small,
                    gk_convolution_packed_size(s),
                    gk_convolution_packed_backward_size(s),
                    gk_convolution_scratch_size(s),

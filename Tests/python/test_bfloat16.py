@@ -37,9 +37,9 @@ SHAPES = {
     "resnet": (16, 16, 16, 16, 3, 1, 1, 1, 1, False),
     "strided": (32, 9, 11, 64, 3, 2, 1, 1, 1, False),
     "pointwise": (24, 7, 5, 144, 1, 1, 0, 1, 1, False),
-    "odd": (9, 10, 13, 11, 3, 1, 1, 1, 1, True),
+    "odd": (19, 10, 13, 21, 3, 1, 1, 1, 1, True),
     "dilated": (17, 12, 12, 40, 3, 1, 2, 2, 1, True),
-    "groups": (24, 8, 8, 36, 3, 1, 1, 1, 2, False),
+    "groups": (34, 8, 8, 36, 3, 1, 1, 1, 2, False),
     "one pixel": (64, 1, 1, 48, 1, 1, 0, 1, 1, False),
     "larger than a cache": (64, 64, 80, 16, 3, 1, 1, 1, 1, False),
 }
@@ -73,14 +73,14 @@ def test_a_convolution_multiplies_rounded_numbers(shape, count) -> None:
     assert distance(passes(network, images, gradient)[0].reshape(y.shape), y) > 1e-4
 
 
-@pytest.mark.parametrize("channels, filters, groups", [
-    (3, 16, 1), (16, 4, 1), (32, 32, 32), (32, 32, 8),
+@pytest.mark.parametrize("channels, filters, groups, size", [
+    (3, 16, 1, 8), (16, 15, 1, 8), (30, 32, 2, 8), (32, 32, 32, 8), (32, 32, 8, 8), (32, 32, 1, 4),
 ])
-def test_narrow_convolutions_stay_float32(channels, filters, groups) -> None:
+def test_convolutions_that_gain_nothing_stay_float32(channels, filters, groups, size) -> None:
     rng = np.random.default_rng(3)
-    images = rng.standard_normal((4, channels, 8, 8), np.float32)
-    gradient = rng.standard_normal((4, filters, 8, 8), np.float32)
-    network = graft.Network((channels, 8, 8))
+    images = rng.standard_normal((4, channels, size, size), np.float32)
+    gradient = rng.standard_normal((4, filters, size, size), np.float32)
+    network = graft.Network((channels, size, size))
     network.finish(network.convolution(
         "c", network.input, filters, padding=1, groups=groups), seed=1)
     plain = passes(network, images, gradient)

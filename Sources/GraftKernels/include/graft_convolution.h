@@ -38,9 +38,9 @@ typedef struct gk_convolution {
   int64_t padding_height, padding_width;
   int64_t dilation_height, dilation_width;
   int64_t groups;
-  /* 1 rounds what is multiplied to bfloat16, to nearest even, and adds up in float32. Groups of
-   * fewer than 16 channels or filters are computed in float32 all the same, and so is everything by
-   * the depthwise and grouped kernels. */
+  /* 1 rounds what is multiplied to bfloat16, to nearest even, and adds up in float32. Computed
+   * in float32 all the same: groups of fewer than 16 channels or filters, kernels larger than 1 x 1
+   * that put out at most 16 pixels, and everything by the depthwise and grouped kernels. */
   int64_t bfloat16;
 } gk_convolution;
 
