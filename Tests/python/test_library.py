@@ -203,7 +203,7 @@ def test_versions_agree():
              for part in ("MAJOR", "MINOR", "PATCH")]
     assert graft.__version__ == ".".join(parts)
     assert _library.lib.graft_version_string().decode() == graft.__version__
-    assert graft.instructions() in ("avx512", "avx2", "baseline")
+    assert graft.instructions() in ("avx512bf16", "avx512", "avx2", "baseline")
 
 
 # ---- errors --------------------------------------------------------------------------------------
