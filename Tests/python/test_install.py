@@ -291,6 +291,6 @@ def test_docs_install(tmp_path: Path) -> None:
         found = re.search(r"alpha (\S+) and (\S+)", output)
         assert found and float(found[1]) == pytest.approx(alpha, abs=1e-5)
         assert float(found[2]) == pytest.approx(1 - alpha, abs=1e-5)
-    assert outputs[3].split()[-1] in ("avx512", "avx2", "baseline")
+    assert outputs[3].split()[-1] in ("avx512bf16", "avx512", "avx2", "baseline")
     for target in re.findall(r"\]\(([^)#]+)\)", page):
         assert (ROOT / "docs" / target).exists(), target

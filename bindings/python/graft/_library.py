@@ -123,5 +123,6 @@ def defaults(kind: type[Options], init: str) -> Options:
 
 
 def instructions() -> str:
-    """The instruction set that the kernels use here: "avx512", "avx2" or "baseline"."""
+    """The instruction set that the kernels use here: "avx512bf16", "avx512", "avx2" or
+    "baseline"."""
     return lib.graft_instructions().decode("ascii")

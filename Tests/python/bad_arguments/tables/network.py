@@ -218,6 +218,8 @@ FUNCTIONS = {
              file_of("cut short", FORMAT, cut),
              file_of("of another network", MISMATCH, of_alien)))}),
     "graft_network_set_threads": Function({"network": Handle("network"), "threads": Threads()}),
+    "graft_network_set_precision": Function(
+        {"network": Handle("network"), "precision": Choice(2)}),
     "graft_network_set_dropout": Function(
         {"network": Handle("network"), "seed": Any_(), "step": Any_()}),
     "graft_network_output_shape": Function({"network": FINISHED, "shape": Out(c.c_int64, 3)}),

@@ -77,7 +77,7 @@ STRUCTS = {
         "decay_weights_only": Flag(), "clip_norm": Real(0, FINITE, infinity=True),
         "augmentation": Augmentation(), "ema_decay": Real(0, 1, 0.5, open_high=True),
         "ema_every": Whole(1, 2**63 - 1, 1), "evaluate_ema": Flag(),
-        "evaluate_steps": Whole(0, 2**31 - 1, 0),
+        "evaluate_steps": Whole(0, 2**31 - 1, 0), "precision": Choice(2),
     },
     "graft_member_options": {
         "seed": Any_(), "learning_rate": Real(0, FINITE_FLOAT32, 0.1, open_low=True),
