@@ -1,4 +1,4 @@
-"""Training in bfloat16: layers and networks against PyTorch, the same bits, checkpoints, accuracy."""
+"""Training in bfloat16: against PyTorch, the same bits, checkpoints, accuracy."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ SHAPES = {
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=list(SHAPES))
 @pytest.mark.parametrize("count", [1, 5])
 def test_a_convolution_multiplies_rounded_numbers(shape, count) -> None:
-    """What PyTorch gives in float64 for operands rounded to bfloat16, as near as float32 adds up."""
+    """PyTorch's result in float64 for rounded operands, as near as float32 adds up."""
     channels, height, width, filters, kernel, stride, padding, dilation, groups, bias = shape
     network = graft.Network((channels, height, width))
     network.finish(network.convolution(
@@ -113,7 +113,7 @@ def test_infinities_and_nan_stay_what_they_are() -> None:
     (lambda seed: graft.mobilenet_v2(seed=seed), MobileNetV2),
 ])
 def test_networks_are_as_near_to_float64_as_pytorch_s_autocast(make, module) -> None:
-    """Gradients, in the median over all tensors no further away than those of PyTorch's bfloat16."""
+    """Gradients, in the median over all tensors no further away than PyTorch's bfloat16."""
     own, theirs = [], []
     for seed in range(2):
         rng = np.random.default_rng(seed)
@@ -214,7 +214,7 @@ def test_digits_are_learnt_as_in_float32() -> None:
 
 def test_an_unknown_precision_is_named() -> None:
     network = graft.resnet(8)
-    with pytest.raises(graft.InvalidArgumentError, match="precision is 'half'; allowed are 'float32'"):
+    with pytest.raises(graft.InvalidArgumentError, match="precision is 'half'; allowed are"):
         network.precision = "half"
     with pytest.raises(graft.InvalidArgumentError, match="precision is 'float16'"):
         trainer(1, precision="float16")

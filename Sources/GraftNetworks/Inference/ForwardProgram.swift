@@ -135,7 +135,7 @@ final class ForwardProgram {
 
   private func pass(_ worker: Worker, images: Int, threads: Int32) -> Pass {
     Pass(
-      images: images, threads: threads, isTraining: false, precision: .float32, randomness: Philox.Key(),
-      workspace: worker.workspace)
+      images: images, threads: threads, isTraining: false, precision: .float32,
+      randomness: Philox.Key(), workspace: worker.workspace)
   }
 }
