@@ -18,7 +18,8 @@ SOURCES = HERE.parents[1] / "Sources" / "GraftKernels"
 LAYERS = [
     "concatenation.c", "convolution.c", "convolution_pack.c", "depthwise.c", "dropout.c",
     "elementwise.c", "grouped.c", "instructions.c", "layout.c", "norm.c", "parallel.c",
-    "pooling.c", "tiles.c", "tiles_avx2.c", "tiles_avx512.c", "tiles_avx512bf16.c", "tiles_baseline.c",
+    "pooling.c", "tiles.c", "tiles_avx2.c", "tiles_avx512.c", "tiles_avx512bf16.c",
+    "tiles_baseline.c",
     "winograd_pack.c",
 ]
 # Each program with the kernels that it calls.
