@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 import graft
 import graft.torch
-from graft.torch._measure import measure
+from graft.torch._operator._measure import measure
 from test_information import KINDS, numpy_entropy, published_entropy, spread
 from torch_reference import (
     SAMPLES, Graph, Residual, Tied, Tokens, arrays, assert_same, by_module, image, numpy_graft,

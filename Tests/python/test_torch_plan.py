@@ -37,7 +37,7 @@ def test_hooks_find_the_same(name: str, monkeypatch: pytest.MonkeyPatch) -> None
     def fail(*_: object) -> None:
         raise RuntimeError("no symbolic trace")
 
-    monkeypatch.setattr("graft.torch._plan.trace_symbolically", fail)
+    monkeypatch.setattr("graft.torch._structure._plan.trace_symbolically", fail)
     sample = SAMPLES[name]
     module = sample.make()
     plan = graft.torch.plan(module, sample.inputs)
@@ -158,7 +158,7 @@ def test_a_forward_pass_may_keep_things(monkeypatch: pytest.MonkeyPatch) -> None
 
     for inputs in (None, image()):
         if inputs is not None:
-            monkeypatch.setattr("graft.torch._plan.trace_symbolically", fail)
+            monkeypatch.setattr("graft.torch._structure._plan.trace_symbolically", fail)
         module = Keeps()
         assert graft.torch.plan(module, inputs).method == ("fx" if inputs is None else "hooks")
         assert not hasattr(module, "features") and module.calls == 0

@@ -146,7 +146,7 @@ class Structure:
     statistics: np.ndarray | None
 
     def __post_init__(self) -> None:
-        from ..torch._inventory import inner, inventory
+        from ..torch._module._inventory import inner, inventory
 
         self.module = inner(self.module)
         self._items = inventory(self.module)
@@ -182,8 +182,8 @@ class Structure:
     def align(self, networks: Sequence[dict[str, Any]]) -> list[str]:
         """Puts the filters of all networks in the first's order, in the arrays' own memory; returns
         a line for each."""
-        from ..torch._align import matched
-        from ..torch._permutations import apply_orders, orders_of, permutation_groups
+        from ..torch._alignment._align import matched
+        from ..torch._alignment._permutations import apply_orders, orders_of, permutation_groups
 
         groups = permutation_groups(self.module, self.inputs)
         loaded = [self._loaded(network) for network in networks]
@@ -200,7 +200,7 @@ class Structure:
         """Writes batch norms' statistics of the inputs, under the weights as they are now."""
         import torch
 
-        from ..torch._aligner import renew_statistics
+        from ..torch._alignment._aligner import renew_statistics
 
         assert self.statistics is not None
         batches = [

@@ -48,7 +48,8 @@ def plan_of(model: Any) -> Plan | None:
 def _state(model: Any, index: int) -> dict[str, Any]:
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(model, torch.nn.Module):
-        from ..torch._inventory import inventory, inner  # without what wrappers put in front
+        # Without what wrappers put in front.
+        from ..torch._module._inventory import inner, inventory
 
         return {
             item.name: item.tensor.detach().cpu() for item in inventory(inner(model))}

@@ -14,16 +14,16 @@ Examples
 
 from __future__ import annotations
 
-from ._across import graft_across
-from ._across_report import AcrossReport, PairedLayer, Untouched
-from ._align import Alignment, align
+from ._across._graft import graft_across
+from ._across._report import AcrossReport, PairedLayer, Untouched
+from ._alignment._align import Alignment, align
 from ._distillation import DistillationLoss, teach
 from ._grafter import Grafter
-from ._layer_pairs import LayerPairs, pair_layers
+from ._across._layer_pairs import LayerPairs, pair_layers
 from ._peers import PeerError
-from ._permutations import (
+from ._alignment._permutations import (
     Fixed, Member, PermutationGroup, PermutationGroups, permutation_groups, permute)
-from ._plan import Plan, plan
+from ._structure._plan import Plan, plan
 from ._watch import Watch
 
 __all__ = [

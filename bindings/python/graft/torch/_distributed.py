@@ -23,12 +23,12 @@ from torch import Tensor
 from .._errors import GraftError, InvalidArgumentError, UnsupportedError
 from .._plan import Plan
 from .._report import Report
-from ._blend import Row, Tally, mix
-from ._filter_level import FilterCoefficients
-from ._measure import Measure, flat_chunks
-from ._operator import FILTER, Settings, Task, alphas_of, check_finite, make_report, rows_of
+from ._operator._blend import Row, Tally, mix
+from ._operator._filter_level import FilterCoefficients
+from ._operator._measure import Measure, flat_chunks
+from ._operator._graft import FILTER, Settings, Task, alphas_of, check_finite, make_report, rows_of
 from ._peers import PeerError
-from ._sources import shares
+from ._operator._sources import shares
 
 
 class Ring:

@@ -15,13 +15,13 @@ from .. import _method, _plan
 from .._checks import instance, integer
 from .._errors import InvalidArgumentError, UnsupportedError
 from .._report import Report
-from ._aligner import aligner_of, renew_statistics
-from ._networks import Networks
-from ._operator import FILTER, Settings, Task, graft_with_torch, tasks_of, warn_of_unmoved
+from ._alignment._aligner import aligner_of, renew_statistics
+from ._module._networks import Networks
+from ._operator._graft import FILTER, Settings, Task, graft_with_torch, tasks_of, warn_of_unmoved
 from ._optimizers import Momentum
-from ._permutations import PermutationGroups
-from ._plan import Pattern, plan as make_plan
-from ._sources import Source, shares
+from ._alignment._permutations import PermutationGroups
+from ._structure._plan import Pattern, plan as make_plan
+from ._operator._sources import Source, shares
 
 if TYPE_CHECKING:
     from .._record import Recorder

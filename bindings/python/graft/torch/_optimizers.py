@@ -11,9 +11,9 @@ from torch.optim import Optimizer
 
 from .._errors import InvalidArgumentError, InvalidStateError
 from .._report import Report
-from ._blend import mix
-from ._inventory import Item
-from ._operator import Settings, Task, rows_of
+from ._operator._blend import mix
+from ._module._inventory import Item
+from ._operator._graft import Settings, Task, rows_of
 
 CHOICES = ("keep", "reset", "graft")
 

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from .._errors import InvalidArgumentError
-from ._inventory import inner, inventory, walk
+from ._module._inventory import inner, inventory, walk
 
 #: Activations by function, with their limits: (low, high), None where there is none. A unit fires
 #: where its output is above 0, or above the lower limit where that is not 0.

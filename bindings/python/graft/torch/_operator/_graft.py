@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .. import _method, _plan
-from .._errors import InvalidArgumentError, NotFiniteError
-from .._report import LayerReport, NetworkReport, Report
+from ... import _method, _plan
+from ..._errors import InvalidArgumentError, NotFiniteError
+from ..._report import LayerReport, NetworkReport, Report
 from ._blend import Row, Tally, mix, round_share
 from ._filter_level import FilterCoefficients
 from ._measure import Measure, filter_entropies, in_order, is_finite, measure

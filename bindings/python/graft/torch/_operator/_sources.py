@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .._checks import integer
-from .._errors import InvalidArgumentError
+from ..._checks import integer
+from ..._errors import InvalidArgumentError
 
 Source = str | Sequence[int]
 

@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from ._axis_rules import RULES, Call, unknown
-from ._inventory import Item
+from .._module._inventory import Item
 from ._labels import FIXED, Operand, Value, compressed
 from ._units import Units
 

@@ -13,12 +13,12 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils._pytree import tree_leaves
 
-from .._errors import InvalidArgumentError, InvalidStateError, UnsupportedError
-from .._text import joined
+from ..._errors import InvalidArgumentError, InvalidStateError, UnsupportedError
+from ..._text import joined
 from ._axes import Axes
-from ._example import evaluating, run
-from ._inventory import Item, inner, inventory
-from ._obstacles import module_obstacles, tensor_obstacle
+from .._module._example import evaluating, run
+from .._module._inventory import Item, inner, inventory
+from .._module._obstacles import module_obstacles, tensor_obstacle
 from ._trial import outputs_differ
 
 #: What to put where: the channel that each takes the place of, by group.

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .._errors import ShapeMismatchError
-from .._plan import Plan, PlanEntry
+from ..._errors import ShapeMismatchError
+from ..._plan import Plan, PlanEntry
 from ._blend import Row, Tally, round_sum
 from ._measure import chunk, in_order
 

@@ -11,10 +11,10 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from .._checks import integer, number
-from .._errors import InvalidArgumentError, NotFiniteError, ShapeMismatchError
-from .._text import joined
-from ._inventory import Item
+from ..._checks import integer, number
+from ..._errors import InvalidArgumentError, NotFiniteError, ShapeMismatchError
+from ..._text import joined
+from .._module._inventory import Item
 from ._matching import Matching
 from ._permutations import (
     PermutationGroups, apply_orders, checked, optimizers_of, orders_of, permutation_groups)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .._text import joined
+from ..._text import joined
 
 
 @dataclass(frozen=True)

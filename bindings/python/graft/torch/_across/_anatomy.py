@@ -11,12 +11,12 @@ import numpy as np
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from .._plan import PlanEntry
-from ._example import evaluating, run
-from ._inventory import Item
-from ._kinds import kind_of
-from ._permutations import Member, PermutationGroups, checked, permutation_groups
-from ._plan import plan
+from ..._plan import PlanEntry
+from .._module._example import evaluating, run
+from .._module._inventory import Item
+from .._module._kinds import kind_of
+from .._alignment._permutations import Member, PermutationGroups, checked, permutation_groups
+from .._structure._plan import plan
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from .._text import joined
+from ..._text import joined
 from ._anatomy import Anatomy, Weight
 from ._links import obstacle, sort_of
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ._anatomy import Axis
-from ._permutations import Member
+from .._alignment._permutations import Member
 
 #: A group of channels in one network and one in the other.
 Groups = tuple[int, int]

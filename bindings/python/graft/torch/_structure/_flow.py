@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 
 from torch import nn
 
-from ._inventory import Item
-from ._kinds import Kind, declares_linear, kind_of
+from .._module._inventory import Item
+from .._module._kinds import Kind, declares_linear, kind_of
 
 CONVOLUTIONS = {
     "conv1d", "conv2d", "conv3d", "convolution", "conv_transpose1d", "conv_transpose2d",

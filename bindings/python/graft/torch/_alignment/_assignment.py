@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .._errors import UnsupportedError
+from ..._errors import UnsupportedError
 
 
 def solver() -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .. import _method
+from ... import _method
 
 
 def chunk(tensor: Tensor) -> int:

@@ -8,15 +8,15 @@ from typing import Any
 import torch
 from torch import nn
 
-from .._errors import InvalidArgumentError, ShapeMismatchError
-from ._across_report import AcrossReport
-from ._across_work import Work
+from ..._errors import InvalidArgumentError, ShapeMismatchError
+from ._report import AcrossReport
+from ._work import Work
 from ._anatomy import Anatomy
-from ._inventory import Item
+from .._module._inventory import Item
 from ._layer_pairs import LayerPairs, inferred
 from ._links import obstacle
-from ._operator import Settings
-from ._permutations import checked
+from .._operator._graft import Settings
+from .._alignment._permutations import checked
 
 _FILTERS = ("auto", "match", "position")
 

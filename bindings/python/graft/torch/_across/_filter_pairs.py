@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ._assignment import solver
+from .._alignment._assignment import solver
 from ._links import Channels, Groups, Link
 
 

@@ -12,9 +12,9 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakIdKeyDictionary
 
 from ._flow import NOTHING, Flow, Value
-from ._inventory import inner, walk
-from ._kinds import is_leaf, kind_of
-from ._untouched import plain_execution, untouched
+from .._module._inventory import inner, walk
+from .._module._kinds import is_leaf, kind_of
+from .._module._untouched import plain_execution, untouched
 
 
 def trace_symbolically(module: nn.Module, flow: Flow) -> None:

@@ -9,16 +9,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .._errors import NotFiniteError, UnsupportedError
-from ._across_report import AcrossReport, PairedLayer, Untouched
-from ._blend import Row, Tally, mix
+from ..._errors import NotFiniteError, UnsupportedError
+from ._report import AcrossReport, PairedLayer, Untouched
+from .._operator._blend import Row, Tally, mix
 from ._filter_pairs import Evidence, FilterPairs, by_position
-from ._inventory import Item
+from .._module._inventory import Item
 from ._layer_pairs import LayerPairs
 from ._links import Channels, Groups, Link, link, obstacle, related
-from ._measure import is_finite
-from ._networks import check_apart
-from ._operator import Settings, warn_of_unmoved
+from .._operator._measure import is_finite
+from .._module._networks import check_apart
+from .._operator._graft import Settings, warn_of_unmoved
 
 
 @dataclass(frozen=True)

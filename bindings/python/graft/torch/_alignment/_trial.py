@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from ._example import evaluating, run
-from ._inventory import Item
+from .._module._example import evaluating, run
+from .._module._inventory import Item
 
 #: How far outputs may be apart, by their type, in parts of the largest.
 _TOLERANCE = {torch.float64: 1e-7, torch.float32: 1e-3, torch.float16: 5e-2, torch.bfloat16: 2e-1}

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from .. import _plan
-from .._errors import InvalidArgumentError, ShapeMismatchError, UnsupportedError
+from ... import _plan
+from ..._errors import InvalidArgumentError, ShapeMismatchError, UnsupportedError
 from ._inventory import Item, inner, inventory
 from ._obstacles import module_obstacles, tensor_obstacle
 

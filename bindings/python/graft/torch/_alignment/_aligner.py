@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.swa_utils import update_bn
 
-from .._errors import InvalidArgumentError, UnsupportedError
+from ..._errors import InvalidArgumentError, UnsupportedError
 from ._align import Alignment, check_alike, matched
 from ._assignment import solver
-from ._inventory import Item, inner
+from .._module._inventory import Item, inner
 from ._permutations import (
     PermutationGroups, apply_orders, check_orders, checked, orders_of, permutation_groups,
     reordered)

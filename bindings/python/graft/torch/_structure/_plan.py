@@ -11,13 +11,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from .. import _plan
-from .._errors import InvalidArgumentError, UnsupportedError
-from .._text import joined
+from ... import _plan
+from ..._errors import InvalidArgumentError, UnsupportedError
+from ..._text import joined
 from ._flow import Flow, Place
-from ._inventory import Item, inner, inventory, is_uninitialised
-from ._kinds import kind_of
-from ._obstacles import module_obstacles, tensor_obstacle
+from .._module._inventory import Item, inner, inventory, is_uninitialised
+from .._module._kinds import kind_of
+from .._module._obstacles import module_obstacles, tensor_obstacle
 from ._trace import follow_order, run_hooked, trace_symbolically
 
 Pattern = str | type

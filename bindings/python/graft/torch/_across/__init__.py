@@ -1,0 +1,1 @@
+"""Grafting between networks of different structure. (Ours, and not the paper's.)"""

@@ -1,0 +1,1 @@
+"""A torch module as a graft sees it: its tensors, and what stands in a graft's way."""

@@ -1,0 +1,1 @@
+"""What follows what in a torch module, read off the module."""
