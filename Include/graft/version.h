@@ -24,9 +24,9 @@ int graft_version(void);
 const char *graft_version_string(void);
 
 /**
- * Returns the instruction set that the kernels use on this processor: "avx512bf16",
- * "avx512", "avx2" or "baseline". The environment variable GRAFT_INSTRUCTIONS, read once, asks for a lesser one
- * (for tests). The text lives as long as the library.
+ * Returns the instruction set that the kernels use on this processor: "avx512bf16", "avx512",
+ * "avx2" or "baseline". The environment variable GRAFT_INSTRUCTIONS, read once, asks for a lesser
+ * one (for tests). The text lives as long as the library.
  */
 const char *graft_instructions(void);
 

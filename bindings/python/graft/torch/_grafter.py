@@ -11,9 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .. import _method, _plan
+from .. import _method
 from .._checks import instance, integer
 from .._errors import InvalidArgumentError, UnsupportedError
+from .._plan import Plan
 from .._report import Report
 from ._alignment._aligner import aligner_of, renew_statistics
 from ._module._networks import Networks
@@ -115,7 +116,7 @@ class Grafter:
         keep_zeros: bool = False,
         optimizers: Any = None,
         momentum: str = "keep",
-        plan: _plan.Plan | None = None,
+        plan: Plan | None = None,
         example_inputs: Any = None,
         align: bool | str | int = False,
         groups: PermutationGroups | None = None,
@@ -168,13 +169,13 @@ class Grafter:
             instance(recorder, Recorder, "recorder").note(grafting=self._described())
 
     @property
-    def plan(self) -> _plan.Plan:
+    def plan(self) -> Plan:
         """What a graft does to which tensor; may be edited, or replaced by another."""
         return self._plan
 
     @plan.setter
-    def plan(self, plan: _plan.Plan) -> None:
-        if not isinstance(plan, _plan.Plan):
+    def plan(self, plan: Plan) -> None:
+        if not isinstance(plan, Plan):
             raise InvalidArgumentError(f"plan is {type(plan).__name__!r}: it must be a Plan")
         Networks(self._models, plan)
         if self._settings.weighting == FILTER and not any(
