@@ -47,7 +47,7 @@ def draw_goals(rows: list[Row], path: Path) -> Path:
         axes.set_xlim(0, max([1.05, *values, *(row[goal] for row in rows)]) * 1.12)
         axes.tick_params(axis="y", length=0)
     speed.set_yticks(places, [row["case"] for row in rows])
-    speed.invert_yaxis()
+    speed.set_ylim(len(rows) - 0.4, -0.6)
     speed.set_title("Images a second, as a multiple of PyTorch's best", loc="left", fontsize=10.5)
     memory.set_title("Peak memory, as a share of PyTorch's least", loc="left", fontsize=10.5)
     figure.supxlabel(
@@ -98,7 +98,8 @@ def draw_growth(series: dict[str, list[tuple[int, float, float]]], path: Path) -
             axes.plot(x, milliseconds, "o-", color=colour, markersize=5, label=label)
         if name == "batch":
             axes.set_xscale("log", base=2)
-            axes.set_yscale("log")
+            axes.set_yscale("log", base=2)
+            axes.yaxis.set_major_formatter(lambda at, _: f"{at:g}")
         else:
             axes.set_ylim(0)
         axes.set_xticks(x, [str(one) for one in x])
