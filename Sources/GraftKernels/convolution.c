@@ -79,7 +79,7 @@ void gk_convolution_forward(const gk_convolution *s, int threads, gk_view in, co
 
 /* ---- joining the chunks' gradients, in their order ---- */
 
-#define JOINED 8
+#define JOINED 64 /* sums of a filter that are joined at once */
 
 typedef struct join_job {
   const gk_convolution *shape;
@@ -121,20 +121,25 @@ static void join_tile(void *context, int64_t tile, int worker) {
     return;
   }
   const float *from = job->partial + group * padded * made * kernel + lane * made * kernel;
-  /* A few rows of lanes at once: they lie next to each other in a chunk's sums. */
-  for (int64_t k = 0, some; k < kernel * made; k += some, from += some * width) {
-    float sums[JOINED * GK_PANEL] = {0};
-    some = gk_min(JOINED, kernel * made - k);
-    for (int64_t chunk = 0; chunk < chunks; ++chunk)
-      for (int64_t i = 0; i < some * width; ++i) sums[i] += from[chunk * stride + i];
-    for (int64_t j = 0; j < some; ++j) {
-      int64_t t = (k + j) / made, c = (k + j) % made;
-      if (c >= channels) continue;
+  /* A few channels and taps at once, so that a filter's gradients are written side by side. */
+  int64_t taps = gk_min(kernel, JOINED), some = JOINED / taps;
+  for (int64_t c = 0; c < channels; c += some)
+    for (int64_t t = 0; t < kernel; t += taps) {
+      int64_t many = gk_min(some, channels - c), end = gk_min(taps, kernel - t);
+      float sums[JOINED * GK_PANEL];
+      for (int64_t k = 0; k < end; ++k) {
+        const float *first = from + ((t + k) * made + c) * width;
+        float *sum = sums + k * some * width;
+        memset(sum, 0, (size_t)(many * width) * sizeof(float));
+        for (int64_t chunk = 0; chunk < chunks; ++chunk)
+          for (int64_t i = 0; i < many * width; ++i) sum[i] += first[chunk * stride + i];
+      }
       for (int64_t i = 0; i < gk_min(width, filters - lane); ++i)
-        job->weights[((group * filters + lane + i) * channels + c) * kernel + t] =
-            sums[j * width + i];
+        for (int64_t j = 0; j < many; ++j) {
+          float *to = job->weights + ((group * filters + lane + i) * channels + c + j) * kernel + t;
+          for (int64_t k = 0; k < end; ++k) to[k] = sums[(k * some + j) * width + i];
+        }
     }
-  }
 }
 
 void gk_convolution_backward(const gk_convolution *s, int threads, gk_view in,

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "bfloat16.h"
+#include "graft_parallel.h"
 #include "winograd_pack.h"
 
 size_t gk_convolution_packed_size(const gk_convolution *s) {
@@ -26,6 +27,14 @@ static void pack_narrow(const gk_convolution *s, const float *weights, float *pa
               weights[((f * channels + c) * s->kernel_height + y) * wide + x];
 }
 
+/* Panels are packed each by itself, in blocks that the first cache holds: weights are read, and
+ * packed ones written, in the order in which they lie. */
+typedef struct pack_job {
+  const gk_convolution *shape;
+  const float *weights;
+  float *packed;
+} pack_job;
+
 /* One unit of packed weights: that of input k, or those of inputs 2 k and 2 k + 1. */
 static void put(float *packed, const float *weights, int64_t k, int64_t inputs, int64_t step,
                 int paired) {
@@ -38,39 +47,90 @@ static void put(float *packed, const float *weights, int64_t k, int64_t inputs, 
   halves[1] = 2 * k + 1 < inputs ? gk_bfloat16(weights[(2 * k + 1) * step]) : 0;
 }
 
-void gk_convolution_pack(const gk_convolution *s, const float *weights, float *packed) {
+/* Writes the units first to end - 1 of all taps: `width` lanes, of which `live` are filters. */
+static void pack_block(const gk_convolution *s, const float *weights, float *packed, int64_t first,
+                       int64_t end, int64_t width, int64_t live) {
+  int64_t channels = s->channels / s->groups, units = gk_in_units(s);
+  int64_t kernel = s->kernel_height * s->kernel_width;
+  int paired = gk_is_paired(s);
+  for (int64_t i = 0; i < width; ++i)
+    for (int64_t t = 0; t < kernel; ++t) {
+      const float *from = weights + i * channels * kernel + t;
+      float *to = packed + t * units * width + i;
+      if (i >= live) {
+        for (int64_t c = first; c < end; ++c) to[c * width] = 0;
+      } else if (paired) {
+        for (int64_t c = first; c < end; ++c) put(to + c * width, from, c, channels, kernel, 1);
+      } else {
+        for (int64_t c = first; c < end; ++c) to[c * width] = from[c * kernel];
+      }
+    }
+}
+
+static void pack_tile(void *context, int64_t tile, int worker) {
+  const pack_job *job = context;
+  const gk_convolution *s = job->shape;
+  (void)worker;
+  int64_t channels = s->channels / s->groups, filters = s->filters / s->groups;
+  int64_t kernel = s->kernel_height * s->kernel_width, padded = gk_padded(filters);
+  int64_t panels = gk_ceil_div(padded, GK_PANEL), units = gk_in_units(s);
+  int64_t group = tile / panels, lane = tile % panels * GK_PANEL;
+  int64_t width = gk_panel_width(lane, padded), live = gk_min(width, filters - lane);
+  const float *weights = job->weights + (group * filters + lane) * channels * kernel;
+  float *packed = job->packed + (group * padded + lane) * units * kernel;
+  int64_t some = gk_max(1, 64 / kernel);
+  for (int64_t c = 0; c < units; c += some)
+    pack_block(s, weights, packed, c, gk_min(units, c + some), width, live);
+}
+
+void gk_convolution_pack(const gk_convolution *s, int threads, const float *weights,
+                         float *packed) {
   if (gk_is_winograd(s)) {
-    gk_winograd_pack(s, weights, packed);
+    gk_winograd_pack(s, threads, weights, packed);
     return;
   }
   if (gk_is_narrow(s)) {
     pack_narrow(s, weights, packed);
     return;
   }
-  int64_t channels = s->channels / s->groups, filters = s->filters / s->groups;
-  int64_t kernel = s->kernel_height * s->kernel_width, padded = gk_padded(filters);
-  for (int64_t g = 0; g < s->groups; ++g) {
-    for (int64_t lane = 0; lane < padded; lane += GK_PANEL) {
-      int64_t width = gk_panel_width(lane, padded);
-      for (int64_t t = 0; t < kernel; ++t)
-        for (int64_t c = 0; c < gk_in_units(s); ++c)
-          for (int64_t i = 0; i < width; ++i, ++packed) {
-            const float *from = weights + (g * filters + lane + i) * channels * kernel + t;
-            *packed = 0;
-            if (lane + i < filters) put(packed, from, c, channels, kernel, gk_is_paired(s));
-          }
-    }
-  }
+  pack_job job = {s, weights, packed};
+  int64_t panels = gk_ceil_div(gk_padded(s->filters / s->groups), GK_PANEL);
+  gk_parallel_for(threads, s->groups * panels, pack_tile, &job);
 }
 
-void gk_convolution_pack_backward(const gk_convolution *s, const float *weights, float *packed) {
-  if (gk_is_winograd(s)) {
-    gk_winograd_pack_backward(s, weights, packed);
-    return;
-  }
+/* The same for the taps of one phase, backward. */
+static void pack_phase(const gk_convolution *s, const gk_axis_taps *ty, const gk_axis_taps *tx,
+                       const float *weights, float *packed, int64_t first, int64_t end,
+                       int64_t width, int64_t live) {
+  int64_t filters = s->filters / s->groups, kernel = s->kernel_height * s->kernel_width;
+  int64_t step = s->channels / s->groups * kernel, units = gk_out_units(s);
+  int paired = gk_is_paired(s);
+  for (int64_t y = 0; y < ty->count; ++y)
+    for (int64_t x = 0; x < tx->count; ++x, packed += units * width)
+      for (int64_t f = first; f < end; ++f) {
+        const float *from = weights + ty->tap[y] * s->kernel_width + tx->tap[x];
+        float *to = packed + f * width;
+        if (paired)
+          for (int64_t i = 0; i < live; ++i) put(to + i, from + i * kernel, f, filters, step, 1);
+        else
+          for (int64_t i = 0; i < live; ++i) to[i] = from[f * step + i * kernel];
+        for (int64_t i = live; i < width; ++i) to[i] = 0;
+      }
+}
+
+static void pack_backward_tile(void *context, int64_t tile, int worker) {
+  const pack_job *job = context;
+  const gk_convolution *s = job->shape;
+  (void)worker;
   int64_t channels = s->channels / s->groups, filters = s->filters / s->groups;
   int64_t kernel = s->kernel_height * s->kernel_width, padded = gk_padded(channels);
-  for (int64_t g = 0; g < s->groups; ++g) {
+  int64_t panels = gk_ceil_div(padded, GK_PANEL), units = gk_out_units(s);
+  int64_t group = tile / panels, lane = tile % panels * GK_PANEL;
+  int64_t width = gk_panel_width(lane, padded), live = gk_min(width, channels - lane);
+  const float *weights = job->weights + (group * filters * channels + lane) * kernel;
+  int64_t some = gk_max(1, 64 / kernel);
+  for (int64_t f = 0; f < units; f += some) {
+    float *packed = job->packed + group * padded * units * kernel;
     for (int64_t py = 0; py < s->stride_height; ++py) {
       gk_axis_taps ty;
       gk_phase_taps(s->kernel_height, s->stride_height, s->padding_height, s->dilation_height, py,
@@ -79,21 +139,22 @@ void gk_convolution_pack_backward(const gk_convolution *s, const float *weights,
         gk_axis_taps tx;
         gk_phase_taps(s->kernel_width, s->stride_width, s->padding_width, s->dilation_width, px,
                       &tx);
-        for (int64_t lane = 0; lane < padded; lane += GK_PANEL) {
-          int64_t width = gk_panel_width(lane, padded);
-          for (int64_t y = 0; y < ty.count; ++y)
-            for (int64_t x = 0; x < tx.count; ++x) {
-              int64_t t = ty.tap[y] * s->kernel_width + tx.tap[x];
-              for (int64_t f = 0; f < gk_out_units(s); ++f)
-                for (int64_t i = 0; i < width; ++i, ++packed) {
-                  const float *from = weights + (g * filters * channels + lane + i) * kernel + t;
-                  *packed = 0;
-                  if (lane + i < channels)
-                    put(packed, from, f, filters, channels * kernel, gk_is_paired(s));
-                }
-            }
-        }
+        int64_t size = units * ty.count * tx.count;
+        pack_phase(s, &ty, &tx, weights, packed + lane * size, f, gk_min(units, f + some), width,
+                   live);
+        packed += padded * size;
       }
     }
   }
+}
+
+void gk_convolution_pack_backward(const gk_convolution *s, int threads, const float *weights,
+                                  float *packed) {
+  if (gk_is_winograd(s)) {
+    gk_winograd_pack_backward(s, threads, weights, packed);
+    return;
+  }
+  pack_job job = {s, weights, packed};
+  int64_t panels = gk_ceil_div(gk_padded(s->channels / s->groups), GK_PANEL);
+  gk_parallel_for(threads, s->groups * panels, pack_backward_tile, &job);
 }

@@ -38,7 +38,8 @@ int64_t gk_depthwise_tiles(const gk_convolution *s) {
   return s->n * gk_ceil_div(s->out_height, gk_depthwise_rows(s));
 }
 
-void gk_depthwise_pack(const gk_convolution *s, const float *weights, float *packed) {
+void gk_depthwise_pack(const gk_convolution *s, int threads, const float *weights, float *packed) {
+  (void)threads; /* they are few */
   int64_t lanes = gk_lanes(s), count = taps(s);
   for (int64_t t = 0; t < count; ++t)
     for (int64_t c = 0; c < lanes; ++c)

@@ -40,24 +40,44 @@ int64_t gk_grouped_tiles(const gk_convolution *s) {
   return s->n * gk_ceil_div(s->out_height, gk_depthwise_rows(s));
 }
 
+typedef struct pack_job {
+  const gk_convolution *shape;
+  const float *weights;
+  float *packed;
+} pack_job;
+
 /* packed[(t w + j) channels + lane] is the weight between lane and channel j of its group: forward
- * the lane is a filter, backward a channel of the input and j a filter. */
-static void pack(const gk_convolution *s, const float *weights, float *packed, int backward) {
+ * the lane is a filter, backward a channel of the input and j a filter. A tile is a tap. */
+static void pack_tap(const pack_job *job, int64_t t, int backward) {
+  const gk_convolution *s = job->shape;
   int64_t w = width(s), count = taps(s);
-  for (int64_t t = 0; t < count; ++t)
-    for (int64_t j = 0; j < w; ++j)
-      for (int64_t lane = 0; lane < s->channels; ++lane, ++packed) {
-        int64_t filter = backward ? lane / w * w + j : lane, channel = backward ? lane % w : j;
-        *packed = weights[(filter * w + channel) * count + t];
-      }
+  float *packed = job->packed + t * w * s->channels;
+  for (int64_t j = 0; j < w; ++j)
+    for (int64_t lane = 0; lane < s->channels; ++lane, ++packed) {
+      int64_t filter = backward ? lane / w * w + j : lane, channel = backward ? lane % w : j;
+      *packed = job->weights[(filter * w + channel) * count + t];
+    }
 }
 
-void gk_grouped_pack(const gk_convolution *s, const float *weights, float *packed) {
-  pack(s, weights, packed, 0);
+static void pack_tile(void *context, int64_t tile, int worker) {
+  (void)worker;
+  pack_tap(context, tile, 0);
 }
 
-void gk_grouped_pack_backward(const gk_convolution *s, const float *weights, float *packed) {
-  pack(s, weights, packed, 1);
+static void pack_backward_tile(void *context, int64_t tile, int worker) {
+  (void)worker;
+  pack_tap(context, tile, 1);
+}
+
+void gk_grouped_pack(const gk_convolution *s, int threads, const float *weights, float *packed) {
+  pack_job job = {s, weights, packed};
+  gk_parallel_for(threads, taps(s), pack_tile, &job);
+}
+
+void gk_grouped_pack_backward(const gk_convolution *s, int threads, const float *weights,
+                              float *packed) {
+  pack_job job = {s, weights, packed};
+  gk_parallel_for(threads, taps(s), pack_backward_tile, &job);
 }
 
 void gk_grouped_forward(const gk_convolution *s, int threads, gk_view in, const float *packed,

@@ -41,11 +41,14 @@ static void pack(int64_t out, int64_t in, int64_t out_stride, int64_t in_stride,
   }
 }
 
-void gk_winograd_pack(const gk_convolution *s, const float *weights, float *packed) {
+void gk_winograd_pack(const gk_convolution *s, int threads, const float *weights, float *packed) {
+  (void)threads;
   pack(s->filters, s->channels, 9 * s->channels, 9, 0, weights, packed);
 }
 
-void gk_winograd_pack_backward(const gk_convolution *s, const float *weights, float *packed) {
+void gk_winograd_pack_backward(const gk_convolution *s, int threads, const float *weights,
+                               float *packed) {
+  (void)threads;
   pack(s->channels, s->filters, 9, 9 * s->channels, 1, weights, packed);
 }
 

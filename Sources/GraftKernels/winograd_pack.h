@@ -4,8 +4,9 @@
 
 #include "convolution_plan.h"
 
-void gk_winograd_pack(const gk_convolution *s, const float *weights, float *packed);
-void gk_winograd_pack_backward(const gk_convolution *s, const float *weights, float *packed);
+void gk_winograd_pack(const gk_convolution *s, int threads, const float *weights, float *packed);
+void gk_winograd_pack_backward(const gk_convolution *s, int threads, const float *weights,
+                               float *packed);
 
 /* Adds up the chunks' sums, `stride` floats apart, of the panel that starts at `lane` and writes
  * those filters' gradients, filters x channels x 3 x 3. */

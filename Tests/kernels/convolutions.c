@@ -94,8 +94,8 @@ typedef struct kernels {
   int rounds; /* whether it obeys bfloat16 */
   size_t packed, backward, scratch, partial;
   int64_t tiles;
-  void (*pack)(const gk_convolution *, const float *, float *);
-  void (*pack_backward)(const gk_convolution *, const float *, float *);
+  void (*pack)(const gk_convolution *, int, const float *, float *);
+  void (*pack_backward)(const gk_convolution *, int, const float *, float *);
   void (*forward)(const gk_convolution *, int, gk_view, const float *, const float *, float *,
                   float *, float *);
   void (*run_backward)(const gk_convolution *, int, gk_view, gk_gradient_view, const float *,
@@ -159,8 +159,8 @@ static int check(const gk_convolution *s, int rectified) {
   float *partial = numbers((int64_t)k.partial);
   gk_view in = {x, rectified ? scale : NULL, rectified ? shift : NULL, rectified ? 0.1f : 1};
   gk_gradient_view view = {gradient, {NULL, NULL, NULL, 1}, NULL, NULL, NULL};
-  k.pack(s, weights, packed);
-  k.pack_backward(s, weights, backward);
+  k.pack(s, 2, weights, packed);
+  k.pack_backward(s, 2, weights, backward);
   k.forward(s, 2, in, packed, bias, out, statistics, scratch);
   k.run_backward(s, 2, in, view, backward, input, 1, weights_gradient, bias_gradient, partial,
                  scratch);

@@ -57,8 +57,9 @@ int64_t gk_convolution_tiles(const gk_convolution *s);
 int64_t gk_convolution_band(const gk_convolution *s); /* rows in a tile but an image's last */
 
 /* Repacks weights, filters x channels/groups x kernel, for the kernels. */
-void gk_convolution_pack(const gk_convolution *s, const float *weights, float *packed);
-void gk_convolution_pack_backward(const gk_convolution *s, const float *weights, float *packed);
+void gk_convolution_pack(const gk_convolution *s, int threads, const float *weights, float *packed);
+void gk_convolution_pack_backward(const gk_convolution *s, int threads, const float *weights,
+                                  float *packed);
 
 /* out = in * weights + bias. bias may be NULL. statistics, NULL or tiles x 2 x filters, receives
  * each tile's mean and sum of squared deviations for gk_norm_statistics. */

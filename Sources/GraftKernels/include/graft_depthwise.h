@@ -19,7 +19,7 @@ int64_t gk_depthwise_tiles(const gk_convolution *s);
 int64_t gk_depthwise_band(const gk_convolution *s);
 
 /* Weights, channels x 1 x kernel, for both passes. */
-void gk_depthwise_pack(const gk_convolution *s, const float *weights, float *packed);
+void gk_depthwise_pack(const gk_convolution *s, int threads, const float *weights, float *packed);
 
 void gk_depthwise_forward(const gk_convolution *s, int threads, gk_view in, const float *packed,
                           const float *bias, float *out, float *statistics, float *scratch);

@@ -19,8 +19,9 @@ int64_t gk_grouped_tiles(const gk_convolution *s);
 int64_t gk_grouped_band(const gk_convolution *s);
 
 /* Repacks weights, filters x channels/groups x kernel. */
-void gk_grouped_pack(const gk_convolution *s, const float *weights, float *packed);
-void gk_grouped_pack_backward(const gk_convolution *s, const float *weights, float *packed);
+void gk_grouped_pack(const gk_convolution *s, int threads, const float *weights, float *packed);
+void gk_grouped_pack_backward(const gk_convolution *s, int threads, const float *weights,
+                              float *packed);
 
 void gk_grouped_forward(const gk_convolution *s, int threads, gk_view in, const float *packed,
                         const float *bias, float *out, float *statistics, float *scratch);

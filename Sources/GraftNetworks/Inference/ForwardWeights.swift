@@ -97,13 +97,14 @@ final class PackedConvolution {
     ConvolutionOperation.shape(settings, input, output, images: images)
   }
 
+  /// On the caller's thread: several are prepared side by side.
   func prepare() throws(GraftError) {
     guard let source else { return }
     var shape = shape(images: 1)
     let filters = output.channels
     for filter in 0..<bias.count { bias[filter] = source.bias?.values[filter] ?? 0 }
     guard let norm = source.norm else {
-      kernel.pack(&shape, source.weight.values.pointer, to: packed.pointer)
+      kernel.pack(&shape, threads: 1, source.weight.values.pointer, to: packed.pointer)
       return
     }
     norm.useRunningStatistics()
@@ -116,7 +117,7 @@ final class PackedConvolution {
       for index in 0..<size { to[index] = from[index] * scale }
       bias[filter] = Float(Double(bias[filter]) * Double(scale) + Double(norm.shift[filter]))
     }
-    kernel.pack(&shape, scaled.pointer, to: packed.pointer)
+    kernel.pack(&shape, threads: 1, scaled.pointer, to: packed.pointer)
   }
 }
 

@@ -58,24 +58,24 @@ enum ConvolutionKernel {
   }
 
   func pack(
-    _ shape: inout gk_convolution, _ weights: UnsafePointer<Float>,
+    _ shape: inout gk_convolution, threads: Int32, _ weights: UnsafePointer<Float>,
     to packed: UnsafeMutablePointer<Float>
   ) {
     switch self {
-    case .general: gk_convolution_pack(&shape, weights, packed)
-    case .depthwise: gk_depthwise_pack(&shape, weights, packed)
-    case .grouped: gk_grouped_pack(&shape, weights, packed)
+    case .general: gk_convolution_pack(&shape, threads, weights, packed)
+    case .depthwise: gk_depthwise_pack(&shape, threads, weights, packed)
+    case .grouped: gk_grouped_pack(&shape, threads, weights, packed)
     }
   }
 
   func packBackward(
-    _ shape: inout gk_convolution, _ weights: UnsafePointer<Float>,
+    _ shape: inout gk_convolution, threads: Int32, _ weights: UnsafePointer<Float>,
     to packed: UnsafeMutablePointer<Float>
   ) {
     switch self {
-    case .general: gk_convolution_pack_backward(&shape, weights, packed)
+    case .general: gk_convolution_pack_backward(&shape, threads, weights, packed)
     case .depthwise: break
-    case .grouped: gk_grouped_pack_backward(&shape, weights, packed)
+    case .grouped: gk_grouped_pack_backward(&shape, threads, weights, packed)
     }
   }
 

@@ -68,7 +68,7 @@ final class ConvolutionOperation: Operation {
 
   func forward(_ pass: Pass) {
     var shape = shape(pass)
-    kernel.pack(&shape, weight.values.pointer, to: packed.pointer)
+    kernel.pack(&shape, threads: pass.threads, weight.values.pointer, to: packed.pointer)
     let statistics = norms.isEmpty ? nil : pass.workspace.statistics.pointer
     kernel.forward(
       &shape, pass.threads, input.view, packed.pointer, bias?.values.pointer,
@@ -88,7 +88,8 @@ final class ConvolutionOperation: Operation {
   func backward(_ pass: Pass) throws(GraftError) {
     guard let (buffer, view) = output.takeGradient(pass) else { return }
     var shape = shape(pass)
-    kernel.packBackward(&shape, weight.values.pointer, to: packedBackward.pointer)
+    kernel.packBackward(
+      &shape, threads: pass.threads, weight.values.pointer, to: packedBackward.pointer)
     let ordered = packedBackward.count > 0 ? packedBackward : packed
     var to: UnsafeMutablePointer<Float>?
     var accumulate: Int32 = 0
