@@ -84,7 +84,7 @@ struct Lowering {
       let result = output([input], always: true)
       let norms = try normsReading(index)
       operations.append(
-        try ConvolutionOperation(
+        ConvolutionOperation(
           settings: settings, weight: weight, bias: bias, input: input, output: result,
           norms: norms.map(\.norm)))
       values[index] = result
@@ -149,7 +149,7 @@ struct Lowering {
       let input = try plain(node.inputs[0])
       let result = output([input], always: true)
       operations.append(
-        try LinearOperation(weight: weight, bias: bias, input: input, output: result))
+        LinearOperation(weight: weight, bias: bias, input: input, output: result))
       values[index] = result
 
     case .concatenation:

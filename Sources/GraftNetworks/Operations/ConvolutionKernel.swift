@@ -22,11 +22,10 @@ enum ConvolutionKernel {
     }
   }
 
-  /// 0 where both passes take the weights in the same order.
   func packedBackwardSize(_ shape: inout gk_convolution) -> Int {
     switch self {
     case .general: gk_convolution_packed_backward_size(&shape)
-    case .depthwise: 0
+    case .depthwise: gk_depthwise_packed_size(&shape)
     case .grouped: gk_grouped_packed_size(&shape)
     }
   }
@@ -74,7 +73,7 @@ enum ConvolutionKernel {
   ) {
     switch self {
     case .general: gk_convolution_pack_backward(&shape, threads, weights, packed)
-    case .depthwise: break
+    case .depthwise: gk_depthwise_pack(&shape, threads, weights, packed)  // the same order
     case .grouped: gk_grouped_pack_backward(&shape, threads, weights, packed)
     }
   }

@@ -12,24 +12,19 @@ final class ConvolutionOperation: Operation {
   /// The batch norms that read the output's storage.
   private let norms: [BatchNorm]
   private let kernel: ConvolutionKernel
-  private let packed: Buffer<Float>
-  private let packedBackward: Buffer<Float>
 
   init(
     settings: Convolution, weight: NetworkTensor, bias: NetworkTensor?, input: Value,
     output: Value, norms: [BatchNorm]
-  ) throws(GraftError) {
+  ) {
     self.settings = settings
     self.weight = weight
     self.bias = bias
     self.input = input
     self.output = output
     self.norms = norms
-    var shape = ConvolutionOperation.shape(settings, input.shape, output.shape, images: 1)
-    kernel = ConvolutionKernel(shape)
-    // (Weights in bfloat16 take no more room than these.)
-    packed = try Buffer(count: kernel.packedSize(&shape), for: weight.name)
-    packedBackward = try Buffer(count: kernel.packedBackwardSize(&shape), for: weight.name)
+    kernel = ConvolutionKernel(
+      ConvolutionOperation.shape(settings, input.shape, output.shape, images: 1))
   }
 
   static func shape(
@@ -63,15 +58,17 @@ final class ConvolutionOperation: Operation {
     }
     try pass.workspace.reserve(
       scratch: scratch, statistics: norms.isEmpty ? 0 : statistics,
-      partial: kernel.partialSize(&shape))
+      partial: kernel.partialSize(&shape),
+      weights: max(kernel.packedSize(&shape), kernel.packedBackwardSize(&shape)))
   }
 
   func forward(_ pass: Pass) {
     var shape = shape(pass)
-    kernel.pack(&shape, threads: pass.threads, weight.values.pointer, to: packed.pointer)
+    let packed = pass.workspace.weights.pointer
+    kernel.pack(&shape, threads: pass.threads, weight.values.pointer, to: packed)
     let statistics = norms.isEmpty ? nil : pass.workspace.statistics.pointer
     kernel.forward(
-      &shape, pass.threads, input.view, packed.pointer, bias?.values.pointer,
+      &shape, pass.threads, input.view, packed, bias?.values.pointer,
       output.storage.pointer, statistics, pass.workspace.scratch.pointer)
     guard let statistics else { return }
     let (tiles, band) = kernel.tiles(&shape)
@@ -88,9 +85,8 @@ final class ConvolutionOperation: Operation {
   func backward(_ pass: Pass) throws(GraftError) {
     guard let (buffer, view) = output.takeGradient(pass) else { return }
     var shape = shape(pass)
-    kernel.packBackward(
-      &shape, threads: pass.threads, weight.values.pointer, to: packedBackward.pointer)
-    let ordered = packedBackward.count > 0 ? packedBackward : packed
+    let packed = pass.workspace.weights.pointer
+    kernel.packBackward(&shape, threads: pass.threads, weight.values.pointer, to: packed)
     var to: UnsafeMutablePointer<Float>?
     var accumulate: Int32 = 0
     if input.needsGradient {
@@ -98,7 +94,7 @@ final class ConvolutionOperation: Operation {
       (to, accumulate) = (room.to, room.accumulate)
     }
     kernel.backward(
-      &shape, pass.threads, input.view, view, ordered.pointer, to, accumulate,
+      &shape, pass.threads, input.view, view, packed, to, accumulate,
       weight.gradients.pointer, bias?.gradients.pointer, pass.workspace.partial.pointer,
       pass.workspace.scratch.pointer)
     pass.pool.release(buffer)

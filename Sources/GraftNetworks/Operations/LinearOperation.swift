@@ -9,23 +9,20 @@ final class LinearOperation: Operation {
   private let bias: NetworkTensor?
   private let input: Value
   private let output: Value
-  private let reordered: Buffer<Float>
-  private let isReordered: Bool
 
   /// - Parameter input: must be plain.
-  init(weight: NetworkTensor, bias: NetworkTensor?, input: Value, output: Value)
-    throws(GraftError)
-  {
+  init(weight: NetworkTensor, bias: NetworkTensor?, input: Value, output: Value) {
     self.weight = weight
     self.bias = bias
     self.input = input
     self.output = output
-    isReordered = input.shape.pixels > 1
-    reordered = try Buffer(count: isReordered ? weight.count : 0, for: weight.name)
   }
+
+  private var isReordered: Bool { input.shape.pixels > 1 }
 
   func reserve(_ pass: Pass) throws(GraftError) {
     try output.storage.reserve(images: pass.images)
+    if isReordered { try pass.workspace.reserve(weights: weight.count) }
   }
 
   /// Goes over all weights with their place in PyTorch's order and in ours.
@@ -47,15 +44,16 @@ final class LinearOperation: Operation {
     LinearOperation.forEachPlace(input.shape, outputs: output.shape.channels, body)
   }
 
-  private func orderWeights() -> UnsafePointer<Float> {
+  private func orderWeights(_ pass: Pass) -> UnsafePointer<Float> {
     guard isReordered else { return UnsafePointer(weight.values.pointer) }
-    forEachPlace { reordered[$1] = weight.values[$0] }
-    return UnsafePointer(reordered.pointer)
+    let ordered = pass.workspace.weights.pointer
+    forEachPlace { ordered[$1] = weight.values[$0] }
+    return UnsafePointer(ordered)
   }
 
   func forward(_ pass: Pass) {
     gk_linear_forward(
-      pass.threads, input.storage.pointer, orderWeights(), bias?.values.pointer,
+      pass.threads, input.storage.pointer, orderWeights(pass), bias?.values.pointer,
       output.storage.pointer, Int64(pass.images), Int64(input.shape.count),
       Int64(output.shape.channels))
   }
@@ -70,8 +68,8 @@ final class LinearOperation: Operation {
     }
     func run(_ dx: UnsafeMutablePointer<Float>?, _ dw: UnsafeMutablePointer<Float>) {
       gk_linear_backward(
-        pass.threads, input.storage.pointer, orderWeights(), gradient.pointer, dx, accumulate, dw,
-        bias?.gradients.pointer, Int64(pass.images), Int64(input.shape.count),
+        pass.threads, input.storage.pointer, orderWeights(pass), gradient.pointer, dx, accumulate,
+        dw, bias?.gradients.pointer, Int64(pass.images), Int64(input.shape.count),
         Int64(output.shape.channels))
     }
     if isReordered {

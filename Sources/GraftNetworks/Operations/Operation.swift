@@ -29,6 +29,9 @@ final class Workspace {
   private(set) var scratch = Reserve(name: "the kernels' scratch memory")
   private(set) var statistics = Reserve(name: "batch statistics")
   private(set) var partial = Reserve(name: "partial gradients")
+  /// A layer's, in the order that the kernels want: packed for every pass anyway, so that nobody
+  /// keeps them.
+  private(set) var weights = Reserve(name: "a layer's weights")
 
   /// A buffer that grows to the largest size asked for.
   struct Reserve {
@@ -47,9 +50,12 @@ final class Workspace {
     var pointer: UnsafeMutablePointer<Float> { buffer.unsafelyUnwrapped.pointer }
   }
 
-  func reserve(scratch: Int = 0, statistics: Int = 0, partial: Int = 0) throws(GraftError) {
+  func reserve(scratch: Int = 0, statistics: Int = 0, partial: Int = 0, weights: Int = 0)
+    throws(GraftError)
+  {
     try self.scratch.reserve(scratch)
     try self.statistics.reserve(statistics)
     try self.partial.reserve(partial)
+    try self.weights.reserve(weights)
   }
 }
