@@ -82,7 +82,7 @@ def ours(case: dict) -> tuple[Step, dict]:
     network = our_network(case)
     told = {"operations": operations_an_image(network, case["mode"])}
     if case["mode"] == "inference":
-        predictor = graft.Predictor(network, threads=case["threads"])
+        predictor = graft.Predictor(network, threads=case["threads"], take=True)
         return lambda: predictor(images), told
     sgd = graft.SGD(network, learning_rate=0.01, momentum=0.9, weight_decay=5e-4)
 

@@ -256,6 +256,13 @@ class predictor {
     handle_.reset(made);
   }
 
+  /** Takes the weights of a network that is not needed any more: graft_predictor_take. */
+  explicit predictor(network &&from, const predictor_options &options = {}) {
+    graft_predictor *made = nullptr;
+    check(graft_predictor_take(from.get(), &options, &made));
+    handle_.reset(made);
+  }
+
   /** Channels, height and width of what it gives for one image. */
   std::array<std::int64_t, 3> output_shape() const {
     std::array<std::int64_t, 3> shape{};

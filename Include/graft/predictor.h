@@ -45,6 +45,19 @@ graft_status graft_predictor_create(const graft_network *network,
                                     const graft_predictor_options *options,
                                     graft_predictor **predictor);
 
+/**
+ * The same for a network that is not needed any more: its weights go over to the predictor layer by
+ * layer, so that the two copies of all weights that graft_predictor_create has to hold are never
+ * there at once. Afterwards all of the network's tensors are zeros, and it holds no memory that it
+ * can make again; end it, or load weights. On an error its weights are what they were; a training
+ * pass that waited to be run backward is forgotten either way.
+ *
+ * @param options NULL for the defaults.
+ * @param predictor receives the predictor; end it with graft_predictor_destroy.
+ */
+graft_status graft_predictor_take(graft_network *network, const graft_predictor_options *options,
+                                  graft_predictor **predictor);
+
 /** Ends a predictor. NULL is allowed. */
 void graft_predictor_destroy(graft_predictor *predictor);
 

@@ -19,16 +19,29 @@ public func graft_predictor_create(
   _ network: OpaquePointer?, _ given: UnsafePointer<graft_predictor_options>?,
   _ predictor: UnsafeMutablePointer<OpaquePointer?>?
 ) -> graft_status {
-  status { () throws(GraftError) in
-    let network = try object(network, Network.self, "network")
-    let predictor = try required(predictor, "predictor")
-    let given = try options(given, defaults: predictorDefaults, name: "options")
-    let value = given.value == -1 ? nil : Network.Output(index: Int(given.value))
-    predictor.pointee = try makeHandle(
-      try Predictor(
-        network, value: value, folds: try flag(given.fold, "fold"),
-        threads: try threadCount(given.threads)))
-  }
+  status { () throws(GraftError) in try create(network, given, predictor, takes: false) }
+}
+
+@implementation @_cdecl("graft_predictor_take")
+public func graft_predictor_take(
+  _ network: OpaquePointer?, _ given: UnsafePointer<graft_predictor_options>?,
+  _ predictor: UnsafeMutablePointer<OpaquePointer?>?
+) -> graft_status {
+  status { () throws(GraftError) in try create(network, given, predictor, takes: true) }
+}
+
+private func create(
+  _ network: OpaquePointer?, _ given: UnsafePointer<graft_predictor_options>?,
+  _ predictor: UnsafeMutablePointer<OpaquePointer?>?, takes: Bool
+) throws(GraftError) {
+  let network = try object(network, Network.self, "network")
+  let predictor = try required(predictor, "predictor")
+  let given = try options(given, defaults: predictorDefaults, name: "options")
+  let value = given.value == -1 ? nil : Network.Output(index: Int(given.value))
+  predictor.pointee = try makeHandle(
+    try Predictor(
+      network, value: value, folds: try flag(given.fold, "fold"), takes: takes,
+      threads: try threadCount(given.threads)))
 }
 
 @implementation @_cdecl("graft_predictor_destroy")

@@ -2,8 +2,10 @@
 
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 #if defined(__linux__)
 #include <sys/mman.h>
+#include <unistd.h>
 #endif
 
 /* calloc gives large blocks as pages that the system fills with zeros when they are first touched:
@@ -40,4 +42,19 @@ void *gk_allocate(size_t count, size_t size) {
 
 void gk_free(void *memory) {
   if (memory != NULL) free(((void **)memory)[-1]);
+}
+
+void gk_discard(void *memory, size_t bytes) {
+  char *first = memory, *end = first + bytes;
+#if defined(__linux__)
+  /* Private pages without a file, as the C library's are, read as zeros afterwards. */
+  uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+  char *whole = (char *)(((uintptr_t)first + page - 1) / page * page);
+  char *last = (char *)((uintptr_t)end / page * page);
+  if (whole < last && madvise(whole, (size_t)(last - whole), MADV_DONTNEED) == 0) {
+    memset(first, 0, (size_t)(whole - first));
+    first = last;
+  }
+#endif
+  memset(first, 0, (size_t)(end - first));
 }

@@ -281,12 +281,30 @@ public final class Network {
     return made
   }
 
-  /// A forward pass with a copy of the weights as they are now.
-  func frozen(to value: Output?, folds: Bool, threads: Int) throws(GraftError) -> ForwardProgram {
+  /// A forward pass with a copy of the weights as they are now, or, where it takes them, with the
+  /// weights themselves: then this network's are zeros, and it holds no memory that it can make
+  /// again.
+  func frozen(to value: Output?, folds: Bool, takes: Bool, threads: Int) throws(GraftError)
+    -> ForwardProgram
+  {
     let output = try output()
     _ = try shape(of: value ?? output)
-    return try ForwardProgram(
-      graph, output: (value ?? output).index, folds: folds, copies: true, threads: threads)
+    if takes { dropPasses() }
+    let made = try ForwardProgram(
+      graph, output: (value ?? output).index, folds: folds, weights: takes ? .taken : .copied,
+      threads: threads)
+    if takes {
+      hasGradients = false
+      for tensor in tensors { tensor.discard() }
+    }
+    return made
+  }
+
+  /// Gives back what passes work in.
+  private func dropPasses() {
+    (open, begun, evaluation, other) = (nil, nil, nil, nil)
+    for value in program?.values ?? [] { value.storage.drop() }
+    workspace.drop()
   }
 
   /// Ends what the last pass has left open.

@@ -30,6 +30,9 @@ public final class Buffer<Element: BitwiseCopyable> {
     set { pointer[index] = newValue }
   }
 
+  /// Sets every byte to zero and lets the system have the memory until it is written again.
+  public func discard() { gk_discard(pointer, count * MemoryLayout<Element>.stride) }
+
   /// Sets every byte to zero.
   public func clear() {
     UnsafeMutableRawPointer(pointer).initializeMemory(

@@ -75,6 +75,12 @@ static void joins() {
   network.set_dropout(3);
   network.forward(from, {again.data(), {1, 1}}, true);
   EXPECT(out == again);
+
+  // A predictor of a network that is given up takes its weights.
+  network.infer(from, {folded.data(), {1, 1}});
+  graft::engine::predictor taken(std::move(network));
+  taken(from, {predicted.data(), {1, 1}});
+  EXPECT(predicted == folded && weights[1] == 0 && head[0] == 0);
 }
 
 static void grafting() {

@@ -195,7 +195,9 @@ void call_pass(handles *with, bytes *in) {
       options.value = at, options.fold = (int32_t)number(in, 2);
       options.threads = (int32_t)number(in, 3);
       graft_predictor *made = NULL;
-      if (DONE(graft_predictor_create(network, &options, &made))) {
+      int made_one = byte(in) % 4 == 3 ? DONE(graft_predictor_take(network, &options, &made))
+                                       : DONE(graft_predictor_create(network, &options, &made));
+      if (made_one) {
         graft_predictor_destroy(with->predictor[of]);
         with->predictor[of] = made;
       }

@@ -11,4 +11,8 @@ void *gk_allocate(size_t count, size_t size);
 /* Gives back what gk_allocate gave. NULL is allowed. */
 void gk_free(void *memory);
 
+/* Sets bytes of what gk_allocate gave to zero and lets the system have the pages they fill, until
+ * something is written there again. */
+void gk_discard(void *memory, size_t bytes);
+
 #endif

@@ -96,6 +96,13 @@ public final class NetworkTensor {
     return (UnsafePointer(text.pointer), UnsafePointer(dimensions.pointer))
   }
 
+  /// Makes all of it zeros, the gradient too, that take no memory until they are written.
+  func discard() {
+    values.discard()
+    counter.discard()
+    gradients.discard()
+  }
+
   func copy(from other: NetworkTensor) {
     values.pointer.update(from: other.values.pointer, count: values.count)
     counter.pointer.update(from: other.counter.pointer, count: counter.count)

@@ -56,11 +56,21 @@ final class ForwardProgram {
     }
   }
 
-  /// - Parameter copies: whether to keep what `prepare` has read, and nothing of the graph: then
-  ///   `threads` workers are made at once, and no more later.
-  init(_ graph: Graph, output: Graph.Index, folds: Bool, copies: Bool = false, threads: Int = 1)
-    throws(GraftError)
-  {
+  /// What it has to do with the network's weights.
+  enum Weights {
+    /// They are read anew for every batch.
+    case read
+    /// They are read once, and nothing of the graph is kept: then `threads` workers are made at
+    /// once, and no more later.
+    case copied
+    /// The same, and each is zeros after it was read.
+    case taken
+  }
+
+  init(
+    _ graph: Graph, output: Graph.Index, folds: Bool, weights use: Weights = .read, threads: Int = 1
+  ) throws(GraftError) {
+    let copies = use != .read
     let uses = GraphUses(graph, output: output)
     weights = try ForwardWeights(graph, uses, folds: folds, copies: copies)
     inputShape = graph.nodes[0].shape
@@ -74,7 +84,7 @@ final class ForwardProgram {
     workers = [Worker(steps)]
     if copies {
       try add(workers: threads, graph)
-      try weights.prepare(threads: threads)
+      try weights.prepare(threads: threads, discarding: use == .taken)
       weights.release()
     }
   }

@@ -39,11 +39,19 @@ final class ForwardWeights {
     }
   }
 
-  /// Reads the tensors.
-  func prepare(threads: Int) throws(GraftError) {
+  /// Reads the tensors. `discarding` makes a convolution's zeros as soon as they are read; where
+  /// this throws, nothing has changed.
+  func prepare(threads: Int, discarding: Bool = false) throws(GraftError) {
     let packed = convolutions.values.sorted { $0.place < $1.place }
-    try concurrently(packed.count, threads: threads) { (index) throws(GraftError) in
-      try packed[index].prepare()
+    // One worker's room for the weights of a layer that takes up a batch norm.
+    let largest = packed.first { $0.takesNorm }.map(\.weightCount) ?? 0
+    var rooms: [Buffer<Float>] = []
+    for _ in 0..<max(1, min(threads, packed.count)) {
+      rooms.append(try Buffer(count: largest, for: "a layer's weights"))
+    }
+    try concurrently(packed.count, threads: rooms.count) { (index, worker) throws(GraftError) in
+      packed[index].prepare(room: rooms[worker].pointer)
+      if discarding { packed[index].source?.weight.discard() }
     }
     for norm in norms.values { norm.useRunningStatistics() }
     for linear in linears.values { linear.prepare() }
@@ -73,7 +81,9 @@ final class PackedConvolution {
   private let input: ImageShape
   private let output: ImageShape
   /// The larger first: workers share the packing evenly.
-  let place: Int
+  var place: Int { -weightCount }
+  let weightCount: Int
+  var takesNorm: Bool { source?.norm != nil }
 
   init(
     _ settings: Convolution, weight: NetworkTensor, bias: NetworkTensor?,
@@ -82,7 +92,7 @@ final class PackedConvolution {
     self.settings = settings
     self.input = input
     self.output = output
-    place = -weight.count
+    weightCount = weight.count
     var shape = ConvolutionOperation.shape(settings, input, output, images: 1)
     kernel = ConvolutionKernel(shape)
     packed = try Buffer(count: kernel.packedSize(&shape), for: weight.name)
@@ -98,7 +108,9 @@ final class PackedConvolution {
   }
 
   /// On the caller's thread: several are prepared side by side.
-  func prepare() throws(GraftError) {
+  ///
+  /// - Parameter room: for as many floats as it has weights, where it takes up a batch norm.
+  func prepare(room: UnsafeMutablePointer<Float>) {
     guard let source else { return }
     var shape = shape(images: 1)
     let filters = output.channels
@@ -108,16 +120,15 @@ final class PackedConvolution {
       return
     }
     norm.useRunningStatistics()
-    let scaled = try Buffer<Float>(count: source.weight.count, for: source.weight.name)
     let size = source.weight.count / filters
     for filter in 0..<filters {
       let scale = norm.scale[filter]
       let from = source.weight.values.pointer + filter * size
-      let to = scaled.pointer + filter * size
+      let to = room + filter * size
       for index in 0..<size { to[index] = from[index] * scale }
       bias[filter] = Float(Double(bias[filter]) * Double(scale) + Double(norm.shift[filter]))
     }
-    kernel.pack(&shape, threads: 1, scaled.pointer, to: packed.pointer)
+    kernel.pack(&shape, threads: 1, room, to: packed.pointer)
   }
 }
 

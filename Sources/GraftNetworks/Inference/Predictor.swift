@@ -11,12 +11,15 @@ public final class Predictor {
   /// - Parameters:
   ///   - value: what it gives; nil for the network's output.
   ///   - folds: whether a batch norm that alone follows a convolution becomes part of its weights.
+  ///   - takes: whether the network's weights go over to it, layer by layer, so that no two copies
+  ///     of all are ever held. The network's are zeros then; where this fails, what they were.
   ///   - threads: 0 for what OpenMP would take.
   public init(
-    _ network: Network, value: Network.Output? = nil, folds: Bool = true, threads: Int = 0
+    _ network: Network, value: Network.Output? = nil, folds: Bool = true, takes: Bool = false,
+    threads: Int = 0
   ) throws(GraftError) {
     self.threads = Int(gk_threads(Int32(clamping: threads)))
-    program = try network.frozen(to: value, folds: folds, threads: self.threads)
+    program = try network.frozen(to: value, folds: folds, takes: takes, threads: self.threads)
   }
 
   public var inputShape: ImageShape { program.inputShape }

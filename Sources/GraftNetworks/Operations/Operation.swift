@@ -40,6 +40,8 @@ final class Workspace {
 
     init(name: String) { self.name = name }
 
+    mutating func drop() { buffer = nil }
+
     mutating func reserve(_ count: Int) throws(GraftError) {
       if let buffer, buffer.count >= count { return }
       buffer = nil
@@ -57,5 +59,14 @@ final class Workspace {
     try self.statistics.reserve(statistics)
     try self.partial.reserve(partial)
     try self.weights.reserve(weights)
+  }
+
+  /// Gives all of it back.
+  func drop() {
+    pool.drain()
+    scratch.drop()
+    statistics.drop()
+    partial.drop()
+    weights.drop()
   }
 }

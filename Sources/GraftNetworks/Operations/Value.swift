@@ -23,6 +23,9 @@ final class Storage {
     buffer = try Buffer(count: count, for: "the values of a batch, \(images) x \(shape)")
   }
 
+  /// Gives its memory back.
+  func drop() { buffer = nil }
+
   /// Valid after `reserve` or `place`.
   var pointer: UnsafeMutablePointer<Float> { placed ?? buffer.unsafelyUnwrapped.pointer }
 }

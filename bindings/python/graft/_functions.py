@@ -150,6 +150,7 @@ FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     # predictor.h
     "graft_predictor_options_init": _init(s.PredictorOptions),
     "graft_predictor_create": (_status, [_handle, POINTER(s.PredictorOptions), _handle_out]),
+    "graft_predictor_take": (_status, [_handle, POINTER(s.PredictorOptions), _handle_out]),
     "graft_predictor_destroy": (None, [_handle]),
     "graft_predictor_output_shape": (_status, [_handle, _integers]),
     "graft_predictor_run": (_status, [_handle, _tensor, _tensor]),

@@ -34,6 +34,9 @@ class Predictor:
         numbers but for rounding. Without, the bits are those of `Network.forward`.
     threads
         How many threads it uses; 0 takes what OpenMP would. The same bits at any number.
+    take
+        Whether the network is not needed any more: its weights go over to the predictor layer by
+        layer, and no two copies of all are ever in memory. The network's tensors are zeros then.
 
     Examples
     --------
@@ -42,7 +45,8 @@ class Predictor:
     """
 
     def __init__(
-        self, network: Network, value: Value | None = None, *, fold: bool = True, threads: int = 0
+        self, network: Network, value: Value | None = None, *, fold: bool = True, threads: int = 0,
+        take: bool = False,
     ) -> None:
         _checks.instance(network, Network, "network")
         options = defaults(PredictorOptions, "graft_predictor_options_init")
@@ -51,7 +55,8 @@ class Predictor:
         options.fold = bool(fold)
         options.threads = _checks.integer(threads, "threads", bits=32)
         self._handle = Handle(
-            "graft_predictor_create", "graft_predictor_destroy", network, byref(options))
+            "graft_predictor_take" if take else "graft_predictor_create",
+            "graft_predictor_destroy", network, byref(options))
         shape = (c_int64 * 3)()
         check(lib.graft_predictor_output_shape(self, shape))
         self._shape: tuple[int, int, int] = tuple(shape)

@@ -28,12 +28,15 @@ STRUCTS = {
     },
 }
 
+CREATE = Function(
+    {"network": Handle("network", rows=(UNFINISHED,)),
+     "options": Struct(s.PredictorOptions, STRUCTS["graft_predictor_options"]),
+     "predictor": Out(c.c_void_p)})
+
 FUNCTIONS = {
     "graft_predictor_options_init": Init(s.PredictorOptions),
-    "graft_predictor_create": Function(
-        {"network": Handle("network", rows=(UNFINISHED,)),
-         "options": Struct(s.PredictorOptions, STRUCTS["graft_predictor_options"]),
-         "predictor": Out(c.c_void_p)}),
+    "graft_predictor_create": CREATE,
+    "graft_predictor_take": CREATE,
     "graft_predictor_destroy": Destroy({"predictor": Handle("predictor")}),
     "graft_predictor_output_shape": Function(
         {"predictor": Handle("predictor"), "shape": Out(c.c_int64, 3)}),
