@@ -26,7 +26,22 @@ static void backward_layout(const gk_convolution *s, gk_backward_job *job) {
       alone ? 1 : gk_max(1, gk_min(TOGETHER, TOGETHER_PIXELS / (s->out_height * s->out_width)));
 }
 
+/* Rows of squares that a worker copies at once for the wide weights' gradient. */
+static int64_t winograd_rows(const gk_convolution *s) {
+  int64_t row = 2 * gk_in_width(s) * gk_max(s->channels, s->filters);
+  return gk_max(1, gk_min(gk_ceil_div(s->height, 2), WHOLE_LIMIT / row));
+}
+
+/* The same where there are many channels: a tile of either pass, or those rows. */
+static int64_t wide_scratch(const gk_convolution *s) {
+  gk_winograd_tiling tiling = gk_winograd_tile(s);
+  int64_t pixels = (2 * gk_max(tiling.rows, winograd_rows(s)) + 2) * (gk_in_width(s) + 4);
+  return gk_max(gk_winograd_tile_scratch(s, s->channels, s->filters, pixels * s->channels),
+                gk_winograd_tile_scratch(s, s->filters, s->channels, pixels * s->filters));
+}
+
 size_t gk_convolution_scratch_size(const gk_convolution *s) {
+  if (gk_is_winograd_wide(s)) return (size_t)(gk_ceil_div(wide_scratch(s), 16) * 16);
   gk_backward_job job;
   backward_layout(s, &job);
   int64_t x = gk_in_rows(s, gk_band(s)) * gk_in_width(s) * gk_in_units(s);
@@ -48,6 +63,9 @@ static int64_t partial_stride(const gk_convolution *s) {
 
 size_t gk_convolution_partial_size(const gk_convolution *s) {
   if (gk_is_apart(s)) return (size_t)gk_apart_size(s);
+  if (gk_is_winograd_wide(s))
+    return (size_t)(gk_winograd_sums(s) + gk_winograd_waiting(s, s->channels) +
+                    gk_winograd_waiting(s, s->filters));
   return (size_t)(gk_chunks(s) * partial_stride(s));
 }
 
@@ -70,7 +88,9 @@ void gk_convolution_forward(const gk_convolution *s, int threads, gk_view in, co
                         out,        statistics, scratch, (int64_t)gk_convolution_scratch_size(s),
                         gk_band(s), bands(s),   &runs};
   const gk_tiles *tiles = gk_tiles_here();
-  if (gk_is_across(s))
+  if (gk_is_winograd_wide(s))
+    gk_parallel_for(threads, gk_winograd_tiles(s, s->filters), tiles->winograd_forward, &job);
+  else if (gk_is_across(s))
     gk_parallel_for(threads, across_tiles(s, s->height * s->width * s->channels, s->filters),
                     tiles->across_forward, &job);
   else
@@ -112,10 +132,6 @@ static void join_tile(void *context, int64_t tile, int worker) {
   int64_t group = tile / gk_ceil_div(padded, GK_PANEL);
   int64_t lane = tile % gk_ceil_div(padded, GK_PANEL) * GK_PANEL;
   int64_t width = gk_panel_width(lane, padded);
-  if (gk_is_winograd(s)) {
-    gk_winograd_unpack(s, lane, job->partial, chunks, stride, job->weights);
-    return;
-  }
   if (gk_is_narrow(s)) {
     join_narrow(s, job->partial, chunks, stride, job->weights);
     return;
@@ -142,6 +158,24 @@ static void join_tile(void *context, int64_t tile, int worker) {
     }
 }
 
+/* The backward pass of a convolution of many channels by Winograd's way. */
+static void winograd_wide_backward(const gk_backward_job *job, int threads) {
+  const gk_convolution *s = job->shape;
+  const gk_tiles *tiles = gk_tiles_here();
+  if (job->input_gradient != NULL)
+    gk_parallel_for(threads, gk_winograd_tiles(s, s->channels), tiles->winograd_input, (void *)job);
+  int64_t most = gk_winograd_images(s), blocks = gk_ceil_div(s->channels, GK_WINOGRAD_CHANNELS);
+  gk_winograd_job wait = {.backward = job, .rows = winograd_rows(s)};
+  wait.x = job->partial + gk_winograd_sums(s);
+  wait.d = wait.x + gk_winograd_waiting(s, s->channels);
+  for (; wait.image < s->n; wait.image += most) {
+    wait.images = gk_min(most, s->n - wait.image);
+    gk_parallel_for(threads, 2 * wait.images, tiles->winograd_wait, &wait);
+    gk_parallel_for(threads, GK_POSITIONS * blocks, tiles->winograd_weights, &wait);
+  }
+  gk_winograd_unpack(s, threads, job->partial, 1, 0, job->weights_gradient);
+}
+
 void gk_convolution_backward(const gk_convolution *s, int threads, gk_view in,
                              gk_gradient_view gradient, const float *packed_backward,
                              float *input_gradient, int accumulate, float *weights_gradient,
@@ -161,6 +195,10 @@ void gk_convolution_backward(const gk_convolution *s, int threads, gk_view in,
   job.apart = gk_is_apart(s);
   job.weights_gradient = weights_gradient, job.bias_gradient = bias_gradient;
   backward_layout(s, &job);
+  if (gk_is_winograd_wide(s)) {
+    winograd_wide_backward(&job, threads);
+    return;
+  }
   const gk_tiles *tiles = gk_tiles_here();
   if (gk_is_across(s) && input_gradient != NULL) {
     gk_parallel_for(threads,
@@ -180,7 +218,10 @@ void gk_convolution_backward(const gk_convolution *s, int threads, gk_view in,
 
   join_job join = {s, partial, weights_gradient, bias_gradient};
   int64_t panels = s->groups * gk_ceil_div(gk_padded(s->filters / s->groups), GK_PANEL);
-  gk_parallel_for(threads, panels, join_tile, &join);
+  if (gk_is_winograd(s))
+    gk_winograd_unpack(s, threads, partial, gk_chunks(s), job.partial_stride, weights_gradient);
+  else
+    gk_parallel_for(threads, panels, join_tile, &join);
   for (int64_t f = 0; bias_gradient != NULL && f < s->filters; ++f) {
     float sum = 0;
     for (int64_t chunk = 0; chunk < gk_chunks(s); ++chunk)

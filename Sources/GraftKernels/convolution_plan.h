@@ -12,8 +12,9 @@
 #include "graft_convolution.h"
 #include "integers.h"
 #include "narrow_plan.h"
+#include "paired_plan.h"
+#include "winograd_plan.h"
 
-#define GK_PANEL 32
 #define GK_MAX_RUNS (GK_MAX_KERNEL * GK_MAX_KERNEL)
 /* Floats that a tile may read past the last row it has copied: three pixels of a quad that is cut
  * by the row's end, and a panel's lanes. */
@@ -27,74 +28,9 @@ static inline int64_t gk_panel_width(int64_t lane, int64_t padded) {
   return gk_min(GK_PANEL, padded - lane);
 }
 
-/* ---- bfloat16 (bfloat16_tiles.h) ----
- * Where operands are rounded, a unit of four bytes holds two of them: neighbouring channels of a
- * pixel, the last of an odd number beside a zero. Units are then what the loops count in.
- * Few channels gain nothing by it, and small maps lose: float32 takes them across images
- * (across_plan.h). */
-static inline int gk_is_paired(const gk_convolution *s) {
-  int narrow = gk_min(s->channels, s->filters) / s->groups < 16;
-  int small = s->kernel_height * s->kernel_width > 1 && s->out_height * s->out_width <= 16;
-  return s->bfloat16 != 0 && !narrow && !small;
-}
-
-/* Units that hold a pixel's channels. */
-static inline int64_t gk_units(const gk_convolution *s, int64_t channels) {
-  return gk_is_paired(s) ? gk_ceil_div(channels, 2) : channels;
-}
-static inline int64_t gk_in_units(const gk_convolution *s) {
-  return gk_units(s, s->channels / s->groups);
-}
-static inline int64_t gk_out_units(const gk_convolution *s) {
-  return gk_units(s, s->filters / s->groups);
-}
-
-/* Input channels that weight gradients are made for. */
-static inline int64_t gk_weight_channels(const gk_convolution *s) {
-  return gk_is_paired(s) ? 2 * gk_in_units(s) : s->channels / s->groups;
-}
-
-/* ---- Winograd's way (winograd_tiles.h) ----
- * Taken where a product serves 16 channels and filters at least twice over: with fewer the
- * transforms and broadcasts cost what the products save. Maps must cut into whole squares, and into
- * enough of them that a read of the positions' weights pays; a sum over the channels is not cut
- * into parts. */
-#define GK_POSITIONS 16
-
-static inline int gk_is_winograd(const gk_convolution *s) {
-  if (gk_is_paired(s)) return 0;
-  int plain = s->kernel_height == 3 && s->kernel_width == 3 && s->stride_height == 1 &&
-              s->stride_width == 1 && s->padding_height == 1 && s->padding_width == 1 &&
-              s->dilation_height == 1 && s->dilation_width == 1 && s->groups == 1;
-  return plain && s->height % 2 == 0 && s->width % 2 == 0 && s->height * s->width >= 64 &&
-         s->channels % 16 == 0 && s->filters % 16 == 0 && s->channels >= 32 && s->filters >= 32 &&
-         s->channels <= 512 && s->filters <= 512;
-}
-
 /* Products for an input channel, an output channel and a kernel: what is kept of the weights. */
 static inline int64_t gk_kernel_size(const gk_convolution *s) {
   return gk_is_winograd(s) ? GK_POSITIONS : s->kernel_height * s->kernel_width;
-}
-
-/* Squares in a block. */
-static inline int64_t gk_winograd_block(const gk_convolution *s) {
-  return gk_max(16, gk_min(128, 2048 / (s->channels + s->filters)));
-}
-
-/* Floats from one position to the next of a block with so many channels. A cache line more than
- * they take: sixteen positions at a power of two would fall on the same lines of the cache. */
-static inline int64_t gk_winograd_position(int64_t block, int64_t channels) {
-  return block * channels + 16;
-}
-
-/* Floats of scratch memory: squares that wait for the weights' gradient, and a grid's block. */
-static inline int64_t gk_winograd_scratch(const gk_convolution *s) {
-  if (!gk_is_winograd(s)) return 0;
-  int64_t block = gk_winograd_block(s);
-  return GK_POSITIONS *
-         (gk_winograd_position(block, s->channels) + gk_winograd_position(block, s->filters) +
-          gk_winograd_position(block, gk_max(s->channels, s->filters)) +
-          gk_winograd_position(block, GK_PANEL));
 }
 
 /* A set of runs. */
@@ -119,6 +55,10 @@ static inline int64_t gk_band(const gk_convolution *s) {
   int64_t rows = 8192 / gk_max(1, row * s->stride_height);
   int64_t most = 65536 / gk_max(1, row * s->stride_height);
   if (s->kernel_height > s->stride_height) rows = gk_max(rows, gk_min(4, most));
+  if (gk_is_winograd_wide(s)) {
+    gk_winograd_tiling tiling = gk_winograd_tile(s);
+    return gk_min(2 * tiling.rows, s->out_height);
+  }
   if (gk_is_winograd(s)) return gk_max(2, gk_min(rows, s->out_height) & ~(int64_t)1);
   return gk_max(1, gk_min(rows, s->out_height));
 }

@@ -34,9 +34,6 @@ static void copy_rows(float *to, float *line, const gk_convolution *s, const gk_
 /* ---- four pixels a quad, one panel --------------------------------------------------------- */
 
 #define MAX_QUADS 6
-/* Products that are added up one after the other. A longer sum is made of several of these, which
- * keeps its rounding error as small as other libraries'. */
-#define TERMS 512
 
 typedef struct micro_job {
   const gk_runs *runs;

@@ -45,6 +45,24 @@ typedef struct gk_backward_job {
   float *weights_gradient, *bias_gradient;
 } gk_backward_job;
 
+/* Images of a batch whose squares wait for the weights' gradient (winograd_wide_tiles.h). */
+typedef struct gk_winograd_job {
+  const gk_backward_job *backward;
+  int64_t image, images; /* the first, and how many */
+  int64_t rows;          /* of squares, that a worker copies at once */
+  float *x, *d;
+} gk_winograd_job;
+
+/* Weights on their way to the sixteen positions and back (winograd_pack_tiles.h). */
+typedef struct gk_winograd_weights_job {
+  int64_t out, in;               /* channels that the packed weights make, and that they take */
+  int64_t out_stride, in_stride; /* of the weights */
+  int flipped;                   /* the kernel turned round */
+  const float *from;
+  float *to;
+  int64_t chunks, stride; /* of sums to join, and floats from one to the next */
+} gk_winograd_weights_job;
+
 /* What both passes of a depthwise convolution work on. */
 typedef struct gk_depthwise_job {
   const gk_convolution *shape;
@@ -62,6 +80,8 @@ typedef struct gk_depthwise_job {
 
 typedef struct gk_tiles {
   gk_tile convolution_forward, convolution_backward, depthwise_forward, depthwise_backward;
+  gk_tile winograd_forward, winograd_input, winograd_wait, winograd_weights;
+  gk_tile winograd_pack, winograd_unpack;
   gk_tile across_forward, across_input, apart_pack, apart_weights;
   gk_tile sum, rectify, apply, moments, reduce, sgd;
   gk_tile concatenate, split, dropout, dropout_backward;

@@ -4,15 +4,21 @@
 #define UNROLL _Pragma("clang loop unroll(full)")
 
 #include "vectors.h"
+/* Products that are added up one after the other. A longer sum is made of several of these, which
+ * keeps its rounding error as small as other libraries'. */
+#define TERMS 512
+
 #include "bfloat16_tiles.h"
 #include "view_tiles.h"
 #include "moments_tiles.h"
 #include "winograd_tiles.h"
+#include "winograd_pack_tiles.h"
 #include "weight_tiles.h"
 #include "narrow_tiles.h"
 #include "convolution_tiles.h"
 #include "winograd_backward_tiles.h"
 #include "convolution_backward_tiles.h"
+#include "winograd_wide_tiles.h"
 #include "across_tiles.h"
 #include "depthwise_tiles.h"
 #include "grouped_tiles.h"
@@ -24,6 +30,12 @@
 const gk_tiles TILES = {
     .convolution_forward = convolution_forward_tile,
     .convolution_backward = convolution_backward_tile,
+    .winograd_forward = winograd_forward_tile,
+    .winograd_input = winograd_input_tile,
+    .winograd_wait = winograd_wait_tile,
+    .winograd_weights = winograd_weights_tile,
+    .winograd_pack = winograd_pack_tile,
+    .winograd_unpack = winograd_unpack_tile,
     .across_forward = across_forward_tile,
     .across_input = across_input_tile,
     .apart_pack = apart_pack_tile,

@@ -7,6 +7,7 @@ typedef struct weight_pixels {
   int64_t images, x_image, d_image;
   int64_t rows, x_row, d_row;
   int64_t columns, x_step, d_step;
+  int fresh; /* nothing is there to be added to */
 } weight_pixels;
 
 #define WEIGHT_MICRO(V, J, PAIRED)                                                                 \
@@ -28,8 +29,11 @@ typedef struct weight_pixels {
         }                                                                                          \
       }                                                                                            \
     }                                                                                              \
+    if (!p->fresh)                                                                                 \
+      UNROLL for (int j = 0; j < J; ++j) UNROLL for (int v = 0; v < V; ++v) sums[j][v] +=          \
+          load(to + j * width + v * LANES);                                                        \
     UNROLL for (int j = 0; j < J; ++j) UNROLL for (int v = 0; v < V; ++v)                          \
-        store(to + j * width + v * LANES, load(to + j * width + v * LANES) + sums[j][v]);          \
+        store(to + j * width + v * LANES, sums[j][v]);                                             \
   }
 #define WEIGHT_MICROS(V, J) WEIGHT_MICRO(V, J, 0) WEIGHT_MICRO(V, J, 1)
 

@@ -8,9 +8,9 @@ void gk_winograd_pack(const gk_convolution *s, int threads, const float *weights
 void gk_winograd_pack_backward(const gk_convolution *s, int threads, const float *weights,
                                float *packed);
 
-/* Adds up the chunks' sums, `stride` floats apart, of the panel that starts at `lane` and writes
- * those filters' gradients, filters x channels x 3 x 3. */
-void gk_winograd_unpack(const gk_convolution *s, int64_t lane, const float *partial, int64_t chunks,
+/* Adds up the chunks' sums, `stride` floats apart, and writes the gradients, filters x channels x 3
+ * x 3. */
+void gk_winograd_unpack(const gk_convolution *s, int threads, const float *partial, int64_t chunks,
                         int64_t stride, float *weights);
 
 #endif

@@ -230,6 +230,14 @@ static int draw(gk_convolution *s) {
     s->groups = 1, s->channels = 32 + below(80), s->filters = 1 + below(12);
     s->kernel_width = 2 + below(2), s->dilation_width = 1;
   }
+  if (below(14) == 0) { /* Winograd's way for many channels: up to two parts of a sum, odd maps */
+    int many = 16 * (9 + below(28)), few = 16 * (2 + below(3)), turned = below(2);
+    s->n = 1 + below(many < 300 ? 5 : 3), s->groups = 1;
+    s->height = 2 + below(many < 200 ? 18 : 8), s->width = 2 + below(many < 200 ? 18 : 8);
+    s->channels = turned ? few : many, s->filters = turned ? many : few;
+    s->kernel_height = s->kernel_width = 3, s->stride_height = s->stride_width = 1;
+    s->padding_height = s->padding_width = s->dilation_height = s->dilation_width = 1;
+  }
   int64_t rows =
       s->height + 2 * s->padding_height - s->dilation_height * (s->kernel_height - 1) - 1;
   int64_t columns = s->width + 2 * s->padding_width - s->dilation_width * (s->kernel_width - 1) - 1;
