@@ -43,20 +43,21 @@ typedef struct micro_job {
   const float *init;    /* bias of these lanes, or NULL */
   int accumulate;       /* add to what is there */
   int64_t out_step;     /* floats from an output pixel to the next one in its quad */
-  int past;             /* write past the caches */
-  int paired;           /* inputs and weights are pairs of bfloat16 */
+  int64_t last; /* where the last vector of filters begins: overlaps the first where few are left */
+  int past;     /* write past the caches */
+  int paired;   /* inputs and weights are pairs of bfloat16 */
 } micro_job;
 
 #define MICRO(V, Q, LONG, PAIRED)                                                               \
   static void micro_##V##_##Q##_##LONG##_##PAIRED(const micro_job *job, const float *const *in, \
                                                   float *const *out) {                          \
     vf sums[4 * Q][V];                                                                          \
-    int64_t step = job->in_step, out_step = job->out_step;                                      \
+    int64_t step = job->in_step, out_step = job->out_step, last = V > 1 ? job->last : 0;        \
     UNROLL for (int p = 0; p < 4 * Q; ++p) {                                                    \
       UNROLL for (int v = 0; v < V; ++v) {                                                      \
         sums[p][v] = splat(0);                                                                  \
-        if (job->init != NULL) sums[p][v] = load(job->init + v * LANES);                        \
-        if (job->accumulate) sums[p][v] += load(out[p / 4] + (p % 4) * out_step + v * LANES);   \
+        if (job->init != NULL) sums[p][v] = load(job->init + v * last);                         \
+        if (job->accumulate) sums[p][v] += load(out[p / 4] + (p % 4) * out_step + v * last);    \
       }                                                                                         \
     }                                                                                           \
     vf totals[LONG ? 4 * Q : 1][V];                                                             \
@@ -70,7 +71,7 @@ typedef struct micro_job {
         int64_t some = LONG ? gk_min(left, TERMS) : left;                                       \
         for (int64_t k = 0; k < some; ++k) {                                                    \
           vf w[V];                                                                              \
-          UNROLL for (int v = 0; v < V; ++v) w[v] = load(weights + v * LANES);                  \
+          UNROLL for (int v = 0; v < V; ++v) w[v] = load(weights + v * last);                   \
           UNROLL for (int p = 0; p < 4 * Q; ++p) {                                              \
             vf x = broadcast(PAIRED, base[p / 4] + (p % 4) * step);                             \
             UNROLL for (int v = 0; v < V; ++v) sums[p][v] = add(PAIRED, sums[p][v], x, w[v]);   \
@@ -95,10 +96,10 @@ typedef struct micro_job {
     }                                                                                           \
     if (job->past) {                                                                            \
       UNROLL for (int p = 0; p < 4 * Q; ++p) UNROLL for (int v = 0; v < V; ++v)                 \
-          store_past(out[p / 4] + (p % 4) * out_step + v * LANES, sums[p][v]);                  \
+          store_past(out[p / 4] + (p % 4) * out_step + v * last, sums[p][v]);                   \
     } else {                                                                                    \
       UNROLL for (int p = 0; p < 4 * Q; ++p) UNROLL for (int v = 0; v < V; ++v)                 \
-          store(out[p / 4] + (p % 4) * out_step + v * LANES, sums[p][v]);                       \
+          store(out[p / 4] + (p % 4) * out_step + v * last, sums[p][v]);                        \
     }                                                                                           \
   }
 #define MICROS(V, Q) MICRO(V, Q, 0, 0) MICRO(V, Q, 1, 0) MICRO(V, Q, 0, 1) MICRO(V, Q, 1, 1)
@@ -223,7 +224,11 @@ static void grid(const gk_runs *runs, const float *weights, const float *bias, i
       int64_t first = lane + sub, live = gk_min(block, channels - first);
       if (live <= 0) break;
       micro_job job = {
-          runs, weights + lane * k + sub, width, in_step, NULL, accumulate, out_step, past, paired};
+          runs,  weights + lane * k + sub, width, in_step, NULL, accumulate, out_step, LANES, past,
+          paired};
+      /* Two vectors of filters fit into what is left where one does: they overlap. */
+      int fits = live == block || (block == 2 * LANES && live >= LANES);
+      if (fits) job.last = live - block + LANES;
       float bias_lanes[GK_PANEL];
       if (bias != NULL) {
         for (int64_t i = 0; i < block; ++i) bias_lanes[i] = i < live ? bias[first + i] : 0;
@@ -245,7 +250,7 @@ static void grid(const gk_runs *runs, const float *weights, const float *bias, i
         for (; x < columns; x += 4) {
           const float *base = in + y * in_row + x * in_step;
           float *to = out + y * out_row + x * out_step + first;
-          if (live == block && x + 4 <= columns) {
+          if (fits && x + 4 <= columns) {
             ins[waiting] = base, outs[waiting++] = to;
             while (waiting == MAX_QUADS) {
               int64_t did = micro_some(&job, block, waiting, ins, outs);

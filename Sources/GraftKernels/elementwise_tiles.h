@@ -1,25 +1,30 @@
 /* The loops of elementwise.c and norm.c for vectors of LANES floats. Included by tiles_*.c after
  * convolution_tiles.h. */
 
-INLINE void sum_lanes(const int v, const gk_sum_job *job, int64_t first, int64_t end, int64_t c) {
+INLINE void sum_lanes(const int v, int64_t last, const gk_sum_job *job, int64_t first, int64_t end,
+                      int64_t c) {
   const gk_view *va = &job->a, *vb = &job->b;
   int two = vb->x != NULL;
   int64_t channels = job->channels;
   float ceiling_a = view_ceiling(va), ceiling_b = view_ceiling(vb);
   vf sa[WIDE], ta[WIDE], sb[WIDE], tb[WIDE];
   UNROLL for (int i = 0; i < v; ++i) {
-    int64_t at = c + i * LANES;
+    int64_t at = c + VECTOR(i);
     sa[i] = va->scale ? load(va->scale + at) : splat(1);
     ta[i] = va->scale ? load(va->shift + at) : splat(0);
     sb[i] = two && vb->scale ? load(vb->scale + at) : splat(1);
     tb[i] = two && vb->scale ? load(vb->shift + at) : splat(0);
   }
-  for (int64_t p = first; p < end; ++p) UNROLL for (int i = 0; i < v; ++i) {
-      int64_t at = p * channels + c + i * LANES;
-      vf sum = cap(load(va->x + at) * sa[i] + ta[i], va->slope, ceiling_a);
-      if (two) sum += cap(load(vb->x + at) * sb[i] + tb[i], vb->slope, ceiling_b);
-      store(job->out + at, rectify(sum, job->slope));
+  for (int64_t p = first; p < end; ++p) {
+    vf sum[WIDE];
+    UNROLL for (int i = 0; i < v; ++i) {
+      int64_t at = p * channels + c + VECTOR(i);
+      sum[i] = cap(load(va->x + at) * sa[i] + ta[i], va->slope, ceiling_a);
+      if (two) sum[i] += cap(load(vb->x + at) * sb[i] + tb[i], vb->slope, ceiling_b);
     }
+    UNROLL for (int i = 0; i < v; ++i)
+        store(job->out + p * channels + c + VECTOR(i), rectify(sum[i], job->slope));
+  }
 }
 
 static void sum_tile(void *context, int64_t tile, int worker) {
@@ -30,8 +35,9 @@ static void sum_tile(void *context, int64_t tile, int worker) {
   const gk_view *va = &job->a, *vb = &job->b;
   int two = vb->x != NULL;
   int64_t c = 0;
-  for (; c + WIDE * LANES <= channels; c += WIDE * LANES) sum_lanes(WIDE, job, first, end, c);
-  for (; c + LANES <= channels; c += LANES) sum_lanes(1, job, first, end, c);
+#define LOOP(V, C, LAST) sum_lanes(V, LAST, job, first, end, C)
+  OVER_VECTORS(c, channels, LOOP)
+#undef LOOP
   for (; c < channels; ++c) {
     float sa = va->scale ? va->scale[c] : 1, ta = va->scale ? va->shift[c] : 0;
     float sb = two && vb->scale ? vb->scale[c] : 1, tb = two && vb->scale ? vb->shift[c] : 0;
@@ -88,18 +94,19 @@ static void moments_tile(void *context, int64_t tile, int worker) {
   int64_t channels = job->channels, first = tile * gk_tile_pixels(channels);
   int64_t end = gk_min(job->pixels, first + gk_tile_pixels(channels));
   float *sums = job->sums + tile * 2 * channels;
-  moments(job->gradient.g + first * channels, end - first, channels, channels, sums, sums + channels);
+  moments(job->gradient.g + first * channels, end - first, channels, channels, sums,
+          sums + channels);
 }
 
-INLINE void reduce_lanes(const int v, const gk_reduce_job *job, int64_t first, int64_t end,
-                         int64_t c, float *sums) {
+INLINE void reduce_lanes(const int v, int64_t last, const gk_reduce_job *job, int64_t first,
+                         int64_t end, int64_t c, float *sums) {
   const gk_view *value = &job->gradient.value;
   int64_t channels = job->channels;
   int rectified = value->slope != 1;
   float ceiling = view_ceiling(value);
   vf scale[WIDE], shift[WIDE], mean[WIDE], s[WIDE][2], q[WIDE][2];
   UNROLL for (int i = 0; i < v; ++i) {
-    int64_t at = c + i * LANES;
+    int64_t at = c + VECTOR(i);
     scale[i] = value->scale ? load(value->scale + at) : splat(1);
     shift[i] = value->scale ? load(value->shift + at) : splat(0);
     mean[i] = load(job->mean + at);
@@ -108,7 +115,7 @@ INLINE void reduce_lanes(const int v, const gk_reduce_job *job, int64_t first, i
   for (int64_t p = first; p < end; p += 2) UNROLL for (int k = 0; k < 2; ++k) {
       if (p + k >= end) break;
       UNROLL for (int i = 0; i < v; ++i) {
-        int64_t at = (p + k) * channels + c + i * LANES;
+        int64_t at = (p + k) * channels + c + VECTOR(i);
         vf xv = load(value->x + at), m = load(job->gradient.g + at);
         if (rectified) m = uncap(xv * scale[i] + shift[i], m, value->slope, ceiling);
         s[i][k] += m;
@@ -116,8 +123,8 @@ INLINE void reduce_lanes(const int v, const gk_reduce_job *job, int64_t first, i
       }
     }
   UNROLL for (int i = 0; i < v; ++i) {
-    store(sums + c + i * LANES, s[i][0] + s[i][1]);
-    store(sums + channels + c + i * LANES, q[i][0] + q[i][1]);
+    store(sums + c + VECTOR(i), s[i][0] + s[i][1]);
+    store(sums + channels + c + VECTOR(i), q[i][0] + q[i][1]);
   }
 }
 
@@ -131,9 +138,9 @@ static void reduce_tile(void *context, int64_t tile, int worker) {
   float *sums = job->sums + tile * 2 * channels;
   int rectified = value->slope != 1;
   int64_t c = 0;
-  for (; c + WIDE * LANES <= channels; c += WIDE * LANES)
-    reduce_lanes(WIDE, job, first, end, c, sums);
-  for (; c + LANES <= channels; c += LANES) reduce_lanes(1, job, first, end, c, sums);
+#define LOOP(V, C, LAST) reduce_lanes(V, LAST, job, first, end, C, sums)
+  OVER_VECTORS(c, channels, LOOP)
+#undef LOOP
   for (; c < channels; ++c) {
     float scale = value->scale ? value->scale[c] : 1, shift = value->scale ? value->shift[c] : 0;
     float s[2] = {0, 0}, q[2] = {0, 0};

@@ -33,18 +33,63 @@ INLINE float view_gradient(const gk_view *view, float v, float g) {
  * a pixel gives whole neighbouring cache lines. */
 #define WIDE 4
 
-INLINE void read_view_lanes(const int v, float *to, int64_t to_step, const gk_view *view,
-                            const float *from, int64_t from_step, int64_t pixels, int64_t at) {
+/* The vectors of a pixel that such a pass takes: `count` of them, of `taken` channels. The last
+ * begins at channel `last`, and where channels are no multiple of LANES it takes some that the one
+ * before it has taken too, to the same bits. (A pass that writes what it reads loads all of a
+ * pixel's vectors before it stores the first.) */
+typedef struct pixel_vectors {
+  int count;
+  int64_t taken, last;
+} pixel_vectors;
+
+/* The next vectors, of `left` channels: none of fewer than LANES, and never so many that fewer than
+ * LANES are left. */
+INLINE pixel_vectors next_vectors(int64_t left) {
+  int64_t count = gk_ceil_div(left, LANES), taken = left;
+  if (count > WIDE) {
+    count = count == WIDE + 1 && left % LANES != 0 ? WIDE - 1 : WIDE;
+    taken = count * LANES;
+  }
+  return (pixel_vectors){left < LANES ? 0 : (int)count, taken, taken - LANES};
+}
+
+/* Calls LOOP(v, c, last) for all vectors of a pixel's channels, v a constant and c the first of
+ * their channels, and leaves in c how many channels are done. */
+#define OVER_VECTORS(c, channels, LOOP)                                 \
+  for (pixel_vectors some = next_vectors((channels)-c); some.count > 0; \
+       c += some.taken, some = next_vectors((channels)-c))              \
+    switch (some.count) {                                               \
+      case 1:                                                           \
+        LOOP(1, c, some.last);                                          \
+        break;                                                          \
+      case 2:                                                           \
+        LOOP(2, c, some.last);                                          \
+        break;                                                          \
+      case 3:                                                           \
+        LOOP(3, c, some.last);                                          \
+        break;                                                          \
+      default:                                                          \
+        LOOP(WIDE, c, some.last);                                       \
+    }
+
+/* The channel that vector i of v begins at. */
+#define VECTOR(i) ((i) < v - 1 ? (i)*LANES : last)
+
+INLINE void read_view_lanes(const int v, int64_t last, float *to, int64_t to_step,
+                            const gk_view *view, const float *from, int64_t from_step,
+                            int64_t pixels, int64_t at) {
   vf scale[WIDE], shift[WIDE];
   UNROLL for (int i = 0; i < v; ++i) {
-    scale[i] = view->scale ? load(view->scale + at + i * LANES) : splat(1);
-    shift[i] = view->scale ? load(view->shift + at + i * LANES) : splat(0);
+    scale[i] = view->scale ? load(view->scale + at + VECTOR(i)) : splat(1);
+    shift[i] = view->scale ? load(view->shift + at + VECTOR(i)) : splat(0);
   }
   float slope = view->slope, ceiling = view_ceiling(view);
-  for (int64_t p = 0; p < pixels; ++p)
+  for (int64_t p = 0; p < pixels; ++p) {
+    vf x[WIDE];
+    UNROLL for (int i = 0; i < v; ++i) x[i] = load(from + p * from_step + VECTOR(i));
     UNROLL for (int i = 0; i < v; ++i)
-        store(to + p * to_step + i * LANES,
-              cap(load(from + p * from_step + i * LANES) * scale[i] + shift[i], slope, ceiling));
+        store(to + p * to_step + VECTOR(i), cap(x[i] * scale[i] + shift[i], slope, ceiling));
+  }
 }
 
 /* Copies `pixels` pixels of `channels` channels, `from_step` and `to_step` floats from one to the
@@ -61,10 +106,10 @@ static void read_view(float *to, int64_t to_step, const gk_view *view, const flo
     return;
   }
   int64_t c = 0;
-  for (; c + WIDE * LANES <= channels; c += WIDE * LANES)
-    read_view_lanes(WIDE, to + c, to_step, view, from + c, from_step, pixels, at + c);
-  for (; c + LANES <= channels; c += LANES)
-    read_view_lanes(1, to + c, to_step, view, from + c, from_step, pixels, at + c);
+#define LOOP(V, C, LAST) \
+  read_view_lanes(V, LAST, to + C, to_step, view, from + C, from_step, pixels, at + C)
+  OVER_VECTORS(c, channels, LOOP)
+#undef LOOP
   for (; c < channels; ++c) {
     float scale = view->scale ? view->scale[at + c] : 1;
     float shift = view->scale ? view->shift[at + c] : 0;
@@ -73,13 +118,13 @@ static void read_view(float *to, int64_t to_step, const gk_view *view, const flo
   }
 }
 
-INLINE void read_gradient_lanes(const int v, float *to, int64_t to_step,
+INLINE void read_gradient_lanes(const int v, int64_t last, float *to, int64_t to_step,
                                 const gk_gradient_view *view, const float *g, const float *x,
                                 int64_t from_step, int64_t pixels, int64_t at) {
   const gk_view *value = &view->value;
   vf scale[WIDE], shift[WIDE], a[WIDE], b[WIDE], o[WIDE];
   UNROLL for (int i = 0; i < v; ++i) {
-    int64_t c = at + i * LANES;
+    int64_t c = at + VECTOR(i);
     scale[i] = value->scale ? load(value->scale + c) : splat(1);
     shift[i] = value->scale ? load(value->shift + c) : splat(0);
     a[i] = view->a ? load(view->a + c) : splat(1);
@@ -87,11 +132,17 @@ INLINE void read_gradient_lanes(const int v, float *to, int64_t to_step,
     o[i] = view->a ? load(view->c + c) : splat(0);
   }
   float slope = value->slope, ceiling = view_ceiling(value);
-  for (int64_t p = 0; p < pixels; ++p) UNROLL for (int i = 0; i < v; ++i) {
-      vf xv = load(x + p * from_step + i * LANES), gv = load(g + p * from_step + i * LANES);
-      vf m = uncap(xv * scale[i] + shift[i], gv, slope, ceiling);
-      store(to + p * to_step + i * LANES, a[i] * m + (b[i] * xv + o[i]));
+  for (int64_t p = 0; p < pixels; ++p) {
+    vf xs[WIDE], gs[WIDE];
+    UNROLL for (int i = 0; i < v; ++i) {
+      xs[i] = load(x + p * from_step + VECTOR(i));
+      gs[i] = load(g + p * from_step + VECTOR(i));
     }
+    UNROLL for (int i = 0; i < v; ++i) {
+      vf m = uncap(xs[i] * scale[i] + shift[i], gs[i], slope, ceiling);
+      store(to + p * to_step + VECTOR(i), a[i] * m + (b[i] * xs[i] + o[i]));
+    }
+  }
 }
 
 /* The same for a gradient: g and x of `pixels` pixels, both `from_step` floats apart. */
@@ -104,10 +155,10 @@ static void read_gradient(float *to, int64_t to_step, const gk_gradient_view *vi
     return;
   }
   int64_t c = 0;
-  for (; c + WIDE * LANES <= channels; c += WIDE * LANES)
-    read_gradient_lanes(WIDE, to + c, to_step, view, g + c, x + c, from_step, pixels, at + c);
-  for (; c + LANES <= channels; c += LANES)
-    read_gradient_lanes(1, to + c, to_step, view, g + c, x + c, from_step, pixels, at + c);
+#define LOOP(V, C, LAST) \
+  read_gradient_lanes(V, LAST, to + C, to_step, view, g + C, x + C, from_step, pixels, at + C)
+  OVER_VECTORS(c, channels, LOOP)
+#undef LOOP
   for (; c < channels; ++c) {
     float scale = value->scale ? value->scale[at + c] : 1;
     float shift = value->scale ? value->shift[at + c] : 0;
