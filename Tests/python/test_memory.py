@@ -47,7 +47,7 @@ def weights(network: graft.Network) -> float:
 
 
 def test_training_keeps_no_second_copy_of_the_weights() -> None:
-    """Weights, gradients, momentum, the values of two images, and one layer's packed weights."""
+    """Weights, gradients, momentum, the values of two images; one layer's packed weights and sums."""
     peak, = told("""
 sgd = graft.SGD(network, learning_rate=0.01, momentum=0.9)
 for _ in range(2):
@@ -61,10 +61,28 @@ print(held("VmHWM") - empty)
         2 * 4 * np.prod(operation.shape) for operation in network.operations()
         if operation.kind in ("convolution", "pool", "linear")) / MIB
     largest = max(array.nbytes for array in network.state_dict().values()) / MIB
-    expected = 3 * weights(network) + values + largest
+    # Winograd's way has 16 numbers for 9.
+    expected = 3 * weights(network) + values + 2 * largest * 16 / 9
     assert weights(network) > 50  # all of them packed once would take this much more
-    # The rest: gradients on their way, sums of a layer's weights, threads.
-    assert expected - 10 < peak < expected + 25
+    # The rest: gradients on their way, what threads work in.
+    assert expected - 40 < peak < expected + 25
+
+
+def test_what_no_backward_pass_reads_is_not_kept() -> None:
+    """A convolution's output of 4 MiB that a sum alone reads lies where the sum does."""
+    peak, = told("""
+network = graft.Network((16, 32, 32))
+x = network.input
+for index in range(20):
+    x = network.sum(network.convolution(f"conv{index}", x, 16, padding=1), x)
+network.finish(x)
+gradient = np.ones((64, 16, 32, 32), np.float32)
+network.backward(network.forward(gradient, training=True))
+print(held("VmHWM") - empty)
+""")
+    values = 4 * (1 + 20)
+    given = 4 * 3  # images, output and gradient as arrays
+    assert values < peak < values + given + 40
 
 
 @pytest.mark.parametrize("take", [False, True])
@@ -79,9 +97,9 @@ network.backward(np.ones_like(network.forward(images, training=True)))
 state = network.state_dict()
 """ + predicted + "print(held('VmRSS') - empty)")
     once = weights(graft.vgg(16))
-    # (Winograd's way has 16 numbers for 9; a network that was trained has gradients.)
+    # Packed they take up to 16 / 9 of that; a network that was trained has gradients.
     if take:
-        assert peak < 1.75 * once and trained < 1.5 * once
+        assert peak < 1.8 * once and trained < 1.8 * once
     else:
         assert peak > 2.2 * once and trained > 2.9 * once
 

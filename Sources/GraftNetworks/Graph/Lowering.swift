@@ -118,7 +118,11 @@ struct Lowering {
 
     case .sum:
       let inputs = [try value(node.inputs[0]), try value(node.inputs[1])]
-      let result = output(inputs)
+      let spent = node.inputs.first { isSpent($0, by: index) }
+      let result = Value(
+        storage: try spent.map { (input) throws(GraftError) in try value(input).storage }
+          ?? Storage(shape: node.shape),
+        carriesParameters: inputs.contains { $0.carriesParameters })
       operations.append(
         SumOperation(
           a: inputs[0], b: inputs[1], output: result,
@@ -174,6 +178,15 @@ struct Lowering {
         DropoutOperation(
           probability: probability, number: number, input: input, output: result))
       values[index] = result
+    }
+  }
+
+  /// Whether nobody reads a value's numbers once `reader` has: no other layer, and no backward pass.
+  private func isSpent(_ index: Graph.Index, by reader: Graph.Index) -> Bool {
+    guard uses.soleReader(index) == reader else { return false }
+    switch graph.nodes[index].layer {
+    case .convolution, .shortcut, .pool: return true
+    default: return false
     }
   }
 

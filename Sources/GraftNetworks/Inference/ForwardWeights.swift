@@ -44,14 +44,15 @@ final class ForwardWeights {
   func prepare(threads: Int, discarding: Bool = false) throws(GraftError) {
     let packed = convolutions.values.sorted { $0.place < $1.place }
     // One worker's room for the weights of a layer that takes up a batch norm.
-    let largest = packed.first { $0.takesNorm }.map(\.weightCount) ?? 0
+    let largest = discarding ? 0 : packed.first { $0.takesNorm }.map(\.weightCount) ?? 0
     var rooms: [Buffer<Float>] = []
     for _ in 0..<max(1, min(threads, packed.count)) {
       rooms.append(try Buffer(count: largest, for: "a layer's weights"))
     }
     try concurrently(packed.count, threads: rooms.count) { (index, worker) throws(GraftError) in
-      packed[index].prepare(room: rooms[worker].pointer)
-      if discarding { packed[index].source?.weight.discard() }
+      guard let weight = packed[index].source?.weight else { return }
+      packed[index].prepare(room: discarding ? weight.values.pointer : rooms[worker].pointer)
+      if discarding { weight.discard() }
     }
     for norm in norms.values { norm.useRunningStatistics() }
     for linear in linears.values { linear.prepare() }
@@ -109,7 +110,8 @@ final class PackedConvolution {
 
   /// On the caller's thread: several are prepared side by side.
   ///
-  /// - Parameter room: for as many floats as it has weights, where it takes up a batch norm.
+  /// - Parameter room: for as many floats as it has weights, where it takes up a batch norm; it may
+  ///   be the weights' own place.
   func prepare(room: UnsafeMutablePointer<Float>) {
     guard let source else { return }
     var shape = shape(images: 1)

@@ -2,7 +2,7 @@ import GraftKernels
 import GraftSupport
 
 /// A residual sum with the rectifier after it, or, with one input, that input written out as
-/// numbers.
+/// numbers. Its output may lie where one of its inputs does.
 final class SumOperation: Operation {
   private let a: Value
   private let b: Value?
