@@ -19,34 +19,58 @@ static inline pool_range pool_windows_of(int64_t at, const gk_pooling *s, int64_
   return (pool_range){first, gk_min(count, reach / s->stride + 1)};
 }
 
-/* One output row, channels c to c + LANES - 1. */
-INLINE void pool_row(const gk_pool_job *job, const float *x, int64_t oy, int64_t c, float *out,
-                     int32_t *choices, const int average, const int chooses) {
+/* One output row, channels c to c + many * LANES - 1. */
+INLINE void pool_row(const int many, const gk_pool_job *job, const float *x, int64_t oy, int64_t c,
+                     float *out, int32_t *choices, const int average, const int chooses) {
   const gk_pooling *s = job->shape;
   const gk_view *view = &job->in;
-  vf scale = view->scale ? load(view->scale + c) : splat(1);
-  vf shift = view->scale ? load(view->shift + c) : splat(0);
+  vf scale[WIDE], shift[WIDE];
+  UNROLL for (int i = 0; i < many; ++i) {
+    scale[i] = view->scale ? load(view->scale + c + i * LANES) : splat(1);
+    shift[i] = view->scale ? load(view->shift + c + i * LANES) : splat(0);
+  }
   float slope = view->slope, ceiling = view_ceiling(view);
   float share = 1 / (float)(s->kernel * s->kernel);
   pool_range rows = pool_window(oy, s, s->height);
   for (int64_t ox = 0; ox < s->out_width; ++ox) {
     pool_range columns = pool_window(ox, s, s->width);
-    vf result = splat(average ? 0 : -INFINITY);
-    vi choice = (vi){0} + (int32_t)(rows.first * s->width + columns.first);
+    vf result[WIDE];
+    vi choice[WIDE];
+    UNROLL for (int i = 0; i < many; ++i) {
+      result[i] = splat(average ? 0 : -INFINITY);
+      choice[i] = (vi){0} + (int32_t)(rows.first * s->width + columns.first);
+    }
     for (int64_t y = rows.first; y < rows.end; ++y)
       for (int64_t xx = columns.first; xx < columns.end; ++xx) {
         int64_t pixel = y * s->width + xx;
-        vf v = cap(load(x + pixel * s->channels + c) * scale + shift, slope, ceiling);
-        if (average) {
-          result += v;
-          continue;
+        const float *from = x + pixel * s->channels + c;
+        UNROLL for (int i = 0; i < many; ++i) {
+          vf v = cap(load(from + i * LANES) * scale[i] + shift[i], slope, ceiling);
+          if (average) {
+            result[i] += v;
+            continue;
+          }
+          vi better = (v > result[i]) | (v != v);
+          result[i] = choose(better, v, result[i]);
+          if (chooses) choice[i] = (((vi){0} + (int32_t)pixel) & better) | (choice[i] & ~better);
         }
-        vi better = (v > result) | (v != v);
-        result = choose(better, v, result);
-        if (chooses) choice = (((vi){0} + (int32_t)pixel) & better) | (choice & ~better);
       }
-    store(out + ox * s->channels + c, average ? result * share : result);
-    if (chooses) memcpy(choices + ox * s->channels + c, &choice, sizeof choice);
+    int64_t at = ox * s->channels + c;
+    UNROLL for (int i = 0; i < many; ++i) {
+      store(out + at + i * LANES, average ? result[i] * share : result[i]);
+      if (chooses) memcpy(choices + at + i * LANES, &choice[i], sizeof choice[i]);
+    }
+  }
+}
+
+INLINE void pool_lanes(const int many, const gk_pool_job *job, const float *x, int64_t oy,
+                       int64_t c, float *out, int32_t *choices) {
+  if (job->shape->average) {
+    pool_row(many, job, x, oy, c, out, choices, 1, 0);
+  } else if (choices == NULL) {
+    pool_row(many, job, x, oy, c, out, choices, 0, 0);
+  } else {
+    pool_row(many, job, x, oy, c, out, choices, 0, 1);
   }
 }
 
@@ -84,15 +108,9 @@ static void pool_tile(void *context, int64_t tile, int worker) {
     int64_t at = (image * s->out_height + oy) * s->out_width * s->channels, c = 0;
     float *out = job->out + at;
     int32_t *choices = job->choice != NULL ? job->choice + at : NULL;
-    for (; c + LANES <= s->channels; c += LANES) {
-      if (s->average) {
-        pool_row(job, x, oy, c, out, choices, 1, 0);
-      } else if (choices == NULL) {
-        pool_row(job, x, oy, c, out, choices, 0, 0);
-      } else {
-        pool_row(job, x, oy, c, out, choices, 0, 1);
-      }
-    }
+    for (; c + WIDE * LANES <= s->channels; c += WIDE * LANES)
+      pool_lanes(WIDE, job, x, oy, c, out, choices);
+    for (; c + LANES <= s->channels; c += LANES) pool_lanes(1, job, x, oy, c, out, choices);
     for (; c < s->channels; ++c) pool_channel(job, x, oy, c, out, choices);
   }
 }
@@ -159,8 +177,9 @@ INLINE void global_lanes(const int v, const gk_global_job *job, const float *x, 
     sum[i] = splat(0);
   }
   float slope = view->slope, ceiling = view_ceiling(view);
-  for (int64_t p = 0; p < job->pixels; ++p) UNROLL for (int i = 0; i < v; ++i) sum[i] +=
-      cap(load(x + p * job->channels + c + i * LANES) * scale[i] + shift[i], slope, ceiling);
+  for (int64_t p = 0; p < job->pixels; ++p)
+    UNROLL for (int i = 0; i < v; ++i) sum[i] +=
+        cap(load(x + p * job->channels + c + i * LANES) * scale[i] + shift[i], slope, ceiling);
   float share = 1 / (float)job->pixels;
   UNROLL for (int i = 0; i < v; ++i) store(out + c + i * LANES, sum[i] * share);
 }
