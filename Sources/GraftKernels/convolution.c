@@ -53,6 +53,7 @@ size_t gk_convolution_scratch_size(const gk_convolution *s) {
   }
   int64_t size = gk_winograd_scratch(s) + copies + gk_ceil_div(gk_waiting(s), 16) * 16;
   size = gk_max(size, gk_max(gk_across_scratch(s), gk_apart_scratch(s)));
+  size = gk_max(size, gk_local_scratch(s));
   return (size_t)(gk_ceil_div(size, 16) * 16);
 }
 
@@ -176,10 +177,15 @@ static void winograd_wide_backward(const gk_backward_job *job, int threads) {
   gk_winograd_unpack(s, threads, job->partial, 1, 0, job->weights_gradient);
 }
 
+int64_t gk_convolution_sum_tiles(const gk_convolution *s) {
+  return gk_is_local(s) && !gk_is_apart(s) ? gk_chunks(s) : 0;
+}
+
 void gk_convolution_backward(const gk_convolution *s, int threads, gk_view in,
                              gk_gradient_view gradient, const float *packed_backward,
-                             float *input_gradient, int accumulate, float *weights_gradient,
-                             float *bias_gradient, float *partial, float *scratch) {
+                             float *input_gradient, int accumulate, gk_gradient_sums sums,
+                             float *weights_gradient, float *bias_gradient, float *partial,
+                             float *scratch) {
   gk_runs runs;
   gk_forward_runs(s, gk_weight_channels(s), &runs);
   gk_backward_job job;
@@ -194,6 +200,7 @@ void gk_convolution_backward(const gk_convolution *s, int threads, gk_view in,
   job.runs = &runs;
   job.apart = gk_is_apart(s);
   job.weights_gradient = weights_gradient, job.bias_gradient = bias_gradient;
+  job.sums = sums;
   backward_layout(s, &job);
   if (gk_is_winograd_wide(s)) {
     winograd_wide_backward(&job, threads);

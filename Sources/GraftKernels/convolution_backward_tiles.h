@@ -230,11 +230,17 @@ static void paired_backward_chunk(const gk_backward_job *job, int64_t chunk, int
   }
 }
 
+#include "local_tiles.h"
+
 static void convolution_backward_tile(void *context, int64_t chunk, int worker) {
   const gk_backward_job *job = context;
   const gk_convolution *s = job->shape;
   if (gk_is_paired(s)) {
     paired_backward_chunk(job, chunk, worker);
+    return;
+  }
+  if (gk_is_local(s) && !job->apart) {
+    local_backward_chunk(job, chunk, worker);
     return;
   }
   int64_t filters = s->filters / s->groups;

@@ -18,7 +18,8 @@ size_t gk_depthwise_scratch_size(const gk_convolution *s) {
   int64_t d = (halo.low + band + halo.high) * (halo.left + s->out_width + halo.right) * lanes;
   int64_t x = gk_in_rows(s, band) * gk_depthwise_in_width(s) * lanes;
   int64_t forward = x + GK_SLACK + gk_depthwise_waiting(s);
-  return (size_t)gk_max(d + x + GK_SLACK, forward);
+  int64_t backward = d + x + GK_SLACK + gk_depthwise_input_waiting(s);
+  return (size_t)gk_max(backward, forward);
 }
 
 /* Weight gradients and, behind them, bias gradients, of each chunk. */
@@ -61,10 +62,12 @@ void gk_depthwise_forward(const gk_convolution *s, int threads, gk_view in, cons
   gk_parallel_for(threads, gk_depthwise_tiles(s), gk_tiles_here()->depthwise_forward, &job);
 }
 
+int64_t gk_depthwise_sum_tiles(const gk_convolution *s) { return chunks(s); }
+
 void gk_depthwise_backward(const gk_convolution *s, int threads, gk_view in,
                            gk_gradient_view gradient, const float *packed, float *input_gradient,
-                           int accumulate, float *weights_gradient, float *bias_gradient,
-                           float *partial, float *scratch) {
+                           int accumulate, gk_gradient_sums sums, float *weights_gradient,
+                           float *bias_gradient, float *partial, float *scratch) {
   gk_depthwise_job job = {.shape = s,
                           .in = in,
                           .gradient = gradient,
@@ -72,6 +75,7 @@ void gk_depthwise_backward(const gk_convolution *s, int threads, gk_view in,
                           .input_gradient = input_gradient,
                           .accumulate = accumulate,
                           .want_bias = bias_gradient != NULL,
+                          .sums = sums,
                           .partial = partial,
                           .scratch = scratch};
   job.scratch_stride = (int64_t)gk_depthwise_scratch_size(s);

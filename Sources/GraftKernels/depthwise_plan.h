@@ -29,7 +29,12 @@ static inline int64_t gk_depthwise_waiting(const gk_convolution *s) {
   return gk_depthwise_rows(s) * s->out_width * gk_block(s);
 }
 
-/* The same for the backward pass: the output gradient's rows are padded with a halo, within which
+/* The same of the input's gradient. */
+static inline int64_t gk_depthwise_input_waiting(const gk_convolution *s) {
+  return gk_depthwise_rows(s) * s->stride_height * s->width * gk_block(s);
+}
+
+/* In the backward pass, the output gradient's rows are padded with a halo, within which
  * the input gradient's taps reach. */
 typedef struct gk_depthwise_halo {
   int64_t low, high;   /* rows before a band's first, and after its last */

@@ -248,15 +248,21 @@ static void depthwise_backward_taps(const gk_depthwise_job *job, int64_t py, int
 }
 
 /* The input's gradient for the rows that belong to output rows `first` on. `d` is the first of the
- * copied gradient's rows, `first` - halo.low. */
+ * copied gradient's rows, `first` - halo.low. What is summed and is to be written past the caches
+ * waits for that in `waiting`. */
 static void depthwise_input(const gk_depthwise_job *job, int64_t image, int64_t first, int64_t rows,
-                            const float *d, depthwise_block block) {
+                            const float *d, depthwise_block block, float *waiting, float *sums) {
   const gk_convolution *s = job->shape;
   int64_t lanes = block.lanes, row = (job->halo.left + s->out_width + job->halo.right) * lanes;
-  float *out = job->input_gradient + image * s->height * s->width * s->channels + block.first;
+  int64_t low = first * s->stride_height, high = gk_min(s->height, low + rows * s->stride_height);
+  int64_t at = (image * s->height + low) * s->width, pixels = gk_max(0, high - low) * s->width;
+  float *place = job->input_gradient + at * s->channels + block.first, *out = place;
   int past =
       LANES == 16 && !job->accumulate &&
       gk_goes_past(job->input_gradient, s->n * s->height * s->width * s->channels, s->channels);
+  int waits = past && sums != NULL;
+  int64_t step = s->channels;
+  if (waits) out = waiting, step = lanes;
   for (int64_t py = 0; py < s->stride_height; ++py) {
     for (int64_t px = 0; px < s->stride_width; ++px) {
       depthwise_taps taps;
@@ -265,20 +271,31 @@ static void depthwise_input(const gk_depthwise_job *job, int64_t image, int64_t 
       int64_t end = gk_min(first + rows, gk_depthwise_phase_rows(s->height, py, s->stride_height));
       for (int64_t y = first; y < end; ++y)
         depthwise_row(&taps, job->packed, NULL, d + (y - first) * row, lanes,
-                      out + ((py + y * s->stride_height) * s->width + px) * s->channels,
-                      s->stride_width * s->channels, columns, block.live, job->accumulate, past);
+                      out + ((py + (y - first) * s->stride_height) * s->width + px) * step,
+                      s->stride_width * step, columns, block.live, job->accumulate, past && !waits);
     }
   }
+  if (sums == NULL) return;
+  summed from = {out,           job->in.x + at * s->channels + block.first,
+                 step,          s->channels,
+                 pixels,        &job->in,
+                 job->sums.mean};
+  gradient_sums(&from, block.live, block.first, 1, sums + block.first,
+                sums + s->channels + block.first);
+  for (int64_t p = 0; waits && p < pixels; ++p)
+    for (int64_t i = 0; i < lanes; i += LANES)
+      store_past(place + p * s->channels + i, load(out + p * lanes + i));
 }
 
 /* All of a chunk's images, for one block of channels. */
 static void depthwise_backward_block(const gk_depthwise_job *job, int64_t chunk,
-                                     depthwise_block block, float *d, float *partial) {
+                                     depthwise_block block, float *d, float *partial, float *sums) {
   const gk_convolution *s = job->shape;
   int64_t lanes = block.lanes, band = job->band;
   int64_t row = (job->halo.left + s->out_width + job->halo.right) * lanes;
   int64_t x_row = gk_depthwise_in_width(s) * lanes * s->stride_height;
   float *x = d + (job->halo.low + band + job->halo.high) * row;
+  float *waiting = d + job->scratch_stride - gk_depthwise_input_waiting(s);
   depthwise_taps taps;
   depthwise_forward_taps(s, block, gk_lanes(s), &taps);
   /* Input rows past those of the output (a stride that does not divide the height). */
@@ -289,7 +306,8 @@ static void depthwise_backward_block(const gk_depthwise_job *job, int64_t chunk,
       int64_t rows = gk_min(band, all - y), live = gk_min(rows, s->out_height - y);
       depthwise_copy_gradient(d, job, image, y - job->halo.low,
                               job->halo.low + rows + job->halo.high, block);
-      if (job->input_gradient != NULL) depthwise_input(job, image, y, rows, d, block);
+      if (job->input_gradient != NULL)
+        depthwise_input(job, image, y, rows, d, block, waiting, sums);
       if (live <= 0) continue;
       const float *inside = d + job->halo.low * row + job->halo.left * lanes;
       depthwise_copy_rows(x, s, &job->in, image, y * s->stride_height - s->padding_height,
@@ -309,8 +327,11 @@ static void depthwise_backward_block(const gk_depthwise_job *job, int64_t chunk,
 static void depthwise_backward_tile(void *context, int64_t chunk, int worker) {
   const gk_depthwise_job *job = context;
   float *partial = job->partial + chunk * job->partial_stride;
+  float *sums = job->sums.sums;
+  if (sums != NULL) sums += chunk * 2 * job->shape->channels;
   zero(partial, job->partial_stride);
+  if (sums != NULL) zero(sums, 2 * job->shape->channels);
   for (int64_t c = 0; c < job->shape->channels; c += GK_DEPTHWISE_BLOCK)
     depthwise_backward_block(job, chunk, depthwise_block_at(job->shape, c),
-                             job->scratch + worker * job->scratch_stride, partial);
+                             job->scratch + worker * job->scratch_stride, partial, sums);
 }

@@ -98,59 +98,21 @@ static void moments_tile(void *context, int64_t tile, int worker) {
           sums + channels);
 }
 
-INLINE void reduce_lanes(const int v, int64_t last, const gk_reduce_job *job, int64_t first,
-                         int64_t end, int64_t c, float *sums) {
-  const gk_view *value = &job->gradient.value;
-  int64_t channels = job->channels;
-  int rectified = value->slope != 1;
-  float ceiling = view_ceiling(value);
-  vf scale[WIDE], shift[WIDE], mean[WIDE], s[WIDE][2], q[WIDE][2];
-  UNROLL for (int i = 0; i < v; ++i) {
-    int64_t at = c + VECTOR(i);
-    scale[i] = value->scale ? load(value->scale + at) : splat(1);
-    shift[i] = value->scale ? load(value->shift + at) : splat(0);
-    mean[i] = load(job->mean + at);
-    s[i][0] = s[i][1] = q[i][0] = q[i][1] = splat(0);
-  }
-  for (int64_t p = first; p < end; p += 2) UNROLL for (int k = 0; k < 2; ++k) {
-      if (p + k >= end) break;
-      UNROLL for (int i = 0; i < v; ++i) {
-        int64_t at = (p + k) * channels + c + VECTOR(i);
-        vf xv = load(value->x + at), m = load(job->gradient.g + at);
-        if (rectified) m = uncap(xv * scale[i] + shift[i], m, value->slope, ceiling);
-        s[i][k] += m;
-        q[i][k] += m * (xv - mean[i]);
-      }
-    }
-  UNROLL for (int i = 0; i < v; ++i) {
-    store(sums + c + VECTOR(i), s[i][0] + s[i][1]);
-    store(sums + channels + c + VECTOR(i), q[i][0] + q[i][1]);
-  }
-}
-
 static void reduce_tile(void *context, int64_t tile, int worker) {
   const gk_reduce_job *job = context;
   (void)worker;
   int64_t channels = job->channels, first = tile * gk_tile_pixels(channels);
   int64_t end = gk_min(job->pixels, first + gk_tile_pixels(channels));
   const gk_view *value = &job->gradient.value;
-  const float *g = job->gradient.g, *x = value->x;
   float *sums = job->sums + tile * 2 * channels;
-  int rectified = value->slope != 1;
-  int64_t c = 0;
-#define LOOP(V, C, LAST) reduce_lanes(V, LAST, job, first, end, C, sums)
-  OVER_VECTORS(c, channels, LOOP)
-#undef LOOP
-  for (; c < channels; ++c) {
-    float scale = value->scale ? value->scale[c] : 1, shift = value->scale ? value->shift[c] : 0;
-    float s[2] = {0, 0}, q[2] = {0, 0};
-    for (int64_t p = first; p < end; ++p) {
-      float xv = x[p * channels + c], m = g[p * channels + c];
-      if (rectified) m = view_gradient(value, xv * scale + shift, m);
-      s[(p - first) % 2] += m, q[(p - first) % 2] += m * (xv - job->mean[c]);
-    }
-    sums[c] = s[0] + s[1], sums[channels + c] = q[0] + q[1];
-  }
+  summed from = {job->gradient.g + first * channels,
+                 value->x + first * channels,
+                 channels,
+                 channels,
+                 end - first,
+                 value,
+                 job->mean};
+  gradient_sums(&from, channels, 0, 0, sums, sums + channels);
 }
 
 static void sgd_tile(void *context, int64_t tile, int worker) {

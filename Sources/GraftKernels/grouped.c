@@ -97,8 +97,10 @@ void gk_grouped_forward(const gk_convolution *s, int threads, gk_view in, const 
 
 void gk_grouped_backward(const gk_convolution *s, int threads, gk_view in,
                          gk_gradient_view gradient, const float *packed_backward,
-                         float *input_gradient, int accumulate, float *weights_gradient,
-                         float *bias_gradient, float *partial, float *scratch) {
+                         float *input_gradient, int accumulate, gk_gradient_sums sums,
+                         float *weights_gradient, float *bias_gradient, float *partial,
+                         float *scratch) {
+  (void)sums;
   gk_depthwise_job job = {.shape = s,
                           .in = in,
                           .gradient = gradient,

@@ -36,12 +36,18 @@ void gk_norm_reduce(int threads, gk_gradient_view gradient, const float *mean, f
 void gk_norm_backward(const float *sums, int64_t tiles, int64_t pixels, int64_t channels,
                       const float *weight, const float *mean, const float *deviation,
                       float *weight_gradient, float *bias_gradient, float *a, float *b, float *c) {
+  enum { block = 64 };
+  double all[block], crosses[block];
   for (int64_t i = 0; i < channels; ++i) {
-    double sum = 0, cross = 0;
-    for (int64_t t = 0; t < tiles; ++t) {
-      sum += sums[t * 2 * channels + i];
-      cross += sums[(t * 2 + 1) * channels + i];
+    if (i % block == 0) { /* in the order in which they lie */
+      int64_t many = gk_min(block, channels - i);
+      for (int64_t k = 0; k < many; ++k) all[k] = crosses[k] = 0;
+      for (int64_t t = 0; t < tiles; ++t) {
+        const float *its = sums + t * 2 * channels + i;
+        for (int64_t k = 0; k < many; ++k) all[k] += its[k], crosses[k] += its[channels + k];
+      }
     }
+    double sum = all[i % block], cross = crosses[i % block];
     double r = deviation[i], along = cross * r; /* sum of m times the normalised x */
     weight_gradient[i] = (float)along;
     bias_gradient[i] = (float)sum;

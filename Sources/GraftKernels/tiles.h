@@ -13,6 +13,7 @@
 #include "dropout_jobs.h"
 #include "elementwise_jobs.h"
 #include "graft_parallel.h"
+#include "local_plan.h"
 #include "pooling_jobs.h"
 
 /* What a forward tile works on. */
@@ -43,6 +44,7 @@ typedef struct gk_backward_job {
   const gk_runs *runs;
   int apart; /* the weights' gradient is made by itself (across_plan.h) */
   float *weights_gradient, *bias_gradient;
+  gk_gradient_sums sums; /* a tile is a chunk */
 } gk_backward_job;
 
 /* Images of a batch whose squares wait for the weights' gradient (winograd_wide_tiles.h). */
@@ -73,6 +75,7 @@ typedef struct gk_depthwise_job {
   gk_gradient_view gradient;
   float *input_gradient;
   int accumulate, want_bias;
+  gk_gradient_sums sums; /* a tile is a chunk */
   float *partial;
   int64_t partial_stride, chunk_images;
   gk_depthwise_halo halo;

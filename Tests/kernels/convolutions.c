@@ -99,7 +99,8 @@ typedef struct kernels {
   void (*forward)(const gk_convolution *, int, gk_view, const float *, const float *, float *,
                   float *, float *);
   void (*run_backward)(const gk_convolution *, int, gk_view, gk_gradient_view, const float *,
-                       float *, int, float *, float *, float *, float *);
+                       float *, int, gk_gradient_sums, float *, float *, float *, float *);
+  int64_t sum_tiles;
 } kernels;
 
 static kernels kernels_for(const gk_convolution *s) {
@@ -113,7 +114,8 @@ static kernels kernels_for(const gk_convolution *s) {
                      gk_depthwise_pack,
                      gk_depthwise_pack,
                      gk_depthwise_forward,
-                     gk_depthwise_backward};
+                     gk_depthwise_backward,
+                     gk_depthwise_sum_tiles(s)};
   if (gk_is_grouped(s) && below(4) > 0)
     return (kernels){0,
                      gk_grouped_packed_size(s),
@@ -124,7 +126,8 @@ static kernels kernels_for(const gk_convolution *s) {
                      gk_grouped_pack,
                      gk_grouped_pack_backward,
                      gk_grouped_forward,
-                     gk_grouped_backward};
+                     gk_grouped_backward,
+                     0};
   int wide = s->channels / s->groups >= 16 && s->filters / s->groups >= 16;
   int small = s->kernel_height * s->kernel_width > 1 && s->out_height * s->out_width <= 16;
   return (kernels){s->bfloat16 && wide && !small,
@@ -136,7 +139,28 @@ static kernels kernels_for(const gk_convolution *s) {
                    gk_convolution_pack,
                    gk_convolution_pack_backward,
                    gk_convolution_forward,
-                   gk_convolution_backward};
+                   gk_convolution_backward,
+                   gk_convolution_sum_tiles(s)};
+}
+
+/* How far the sums for a batch norm are off, of the gradient that a backward pass has made: those
+ * of m and m (x - mean), m the gradient before the rectifier. */
+static double sums_distance(const gk_view *in, int64_t pixels, int64_t channels, const float *mean,
+                            const float *sums, int64_t tiles, const double *gradient) {
+  double *exact = calloc((size_t)(2 * channels), sizeof(double));
+  float *joined = calloc((size_t)(2 * channels), sizeof(float));
+  for (int64_t i = 0; i < pixels * channels; ++i) {
+    int64_t c = i % channels;
+    float v = in->x[i];
+    if (in->scale != NULL) v = v * in->scale[c] + in->shift[c];
+    double m = v > 0 ? gradient[i] : gradient[i] * in->slope;
+    exact[c] += m;
+    exact[channels + c] += m * ((double)in->x[i] - mean[c]);
+  }
+  for (int64_t i = 0; i < tiles * 2 * channels; ++i) joined[i % (2 * channels)] += sums[i];
+  double far = distance(joined, exact, 2 * channels);
+  free(exact), free(joined);
+  return far;
 }
 
 static int check(const gk_convolution *s, int rectified) {
@@ -150,7 +174,10 @@ static int check(const gk_convolution *s, int rectified) {
         *shift = numbers(s->channels);
   float *out = numbers(out_count), *input = numbers(in_count);
   float *weights_gradient = numbers(weight_count), *bias_gradient = numbers(s->filters);
+  int accumulate = below(2);
   for (int64_t i = 0; i < in_count; ++i) input[i] = 1; /* what the gradient is added to */
+  float *mean = numbers(s->channels), *sums = numbers(k.sum_tiles * 2 * s->channels);
+  gk_gradient_sums wanted = {mean, !accumulate && k.sum_tiles > 0 && below(4) > 0 ? sums : NULL};
   size_t scratch_size = 2 * k.scratch;
   float *scratch = gk_allocate(scratch_size, sizeof(float));
   for (size_t i = 0; i < scratch_size; ++i) scratch[i] = NAN;
@@ -162,19 +189,23 @@ static int check(const gk_convolution *s, int rectified) {
   k.pack(s, 2, weights, packed);
   k.pack_backward(s, 2, weights, backward);
   k.forward(s, 2, in, packed, bias, out, statistics, scratch);
-  k.run_backward(s, 2, in, view, backward, input, 1, weights_gradient, bias_gradient, partial,
-                 scratch);
+  k.run_backward(s, 2, in, view, backward, input, accumulate, wanted, weights_gradient,
+                 bias_gradient, partial, scratch);
   reference exact = {
       calloc((size_t)out_count, sizeof(double)), calloc((size_t)in_count, sizeof(double)),
       calloc((size_t)weight_count, sizeof(double)), calloc((size_t)s->filters, sizeof(double))};
-  for (int64_t i = 0; i < in_count; ++i) exact.input[i] = 1;
+  for (int64_t i = 0; i < in_count; ++i) exact.input[i] = accumulate;
   compute(s, in, weights, bias, gradient, k.rounds, &exact);
-  const char *names[] = {"output", "input gradient", "weight gradient", "bias gradient"};
+  const char *names[] = {"output", "input gradient", "weight gradient", "bias gradient",
+                         "sum for the batch norm"};
   double far[] = {distance(out, exact.out, out_count), distance(input, exact.input, in_count),
                   distance(weights_gradient, exact.weights, weight_count),
-                  distance(bias_gradient, exact.bias, s->filters)};
+                  distance(bias_gradient, exact.bias, s->filters), 0};
+  if (wanted.sums != NULL)
+    far[4] = sums_distance(&in, s->n * s->height * s->width, s->channels, mean, sums, k.sum_tiles,
+                           exact.input);
   int wrong = 0;
-  for (int i = 0; i < 4; ++i) {
+  for (int i = 0; i < 5; ++i) {
     if (far[i] <= 2e-5) continue;
     wrong = 1;
     printf(
@@ -188,7 +219,8 @@ static int check(const gk_convolution *s, int rectified) {
   }
   float *all[] = {x,       weights,    bias,   gradient,         scale,
                   shift,   out,        input,  weights_gradient, bias_gradient,
-                  scratch, statistics, packed, backward,         partial};
+                  scratch, statistics, packed, backward,         partial,
+                  mean,    sums};
   for (size_t i = 0; i < sizeof all / sizeof *all; ++i) gk_free(all[i]);
   free(exact.out), free(exact.input), free(exact.weights), free(exact.bias);
   return wrong;
@@ -229,6 +261,12 @@ static int draw(gk_convolution *s) {
   if (below(8) == 0) { /* few filters */
     s->groups = 1, s->channels = 32 + below(80), s->filters = 1 + below(12);
     s->kernel_width = 2 + below(2), s->dilation_width = 1;
+  }
+  if (below(8) == 0) { /* single pixels */
+    s->groups = 1, s->channels = 1 + below(below(3) == 0 ? 300 : 60), s->filters = 1 + below(70);
+    if (below(2)) s->channels = 16 * (1 + below(12));
+    s->kernel_height = s->kernel_width = s->stride_height = s->stride_width = 1;
+    s->padding_height = s->padding_width = 0;
   }
   if (below(14) == 0) { /* Winograd's way for many channels: up to two parts of a sum, odd maps */
     int many = 16 * (9 + below(28)), few = 16 * (2 + below(3)), turned = below(2);

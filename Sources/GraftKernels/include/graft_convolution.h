@@ -30,6 +30,14 @@ typedef struct gk_gradient_view {
   const float *a, *b, *c;
 } gk_gradient_view;
 
+/* The sums that the batch norm before a convolution begins its backward pass with
+ * (gk_norm_reduce), of the gradient that the convolution's backward pass writes and of the view
+ * that it has read: left while both are in the caches. */
+typedef struct gk_gradient_sums {
+  const float *mean; /* C, the batch norm's */
+  float *sums;       /* tiles x 2 x C; NULL if not wanted, and where there are no tiles */
+} gk_gradient_sums;
+
 typedef struct gk_convolution {
   int64_t n, height, width, channels;     /* input */
   int64_t out_height, out_width, filters; /* output */
@@ -66,13 +74,18 @@ void gk_convolution_pack_backward(const gk_convolution *s, int threads, const fl
 void gk_convolution_forward(const gk_convolution *s, int threads, gk_view in, const float *packed,
                             const float *bias, float *out, float *statistics, float *scratch);
 
+/* Tiles of the sums (gk_gradient_sums) that the backward pass leaves; 0 where it leaves none. */
+int64_t gk_convolution_sum_tiles(const gk_convolution *s);
+
 /* Gradients, in one pass over chunks of images of a fixed size.
  * input_gradient: with respect to the view's value; NULL if not wanted; added to what is there
  * where accumulate is not 0. weights_gradient: filters x channels/groups x kernel, written;
- * bias_gradient: written, NULL if not wanted. */
+ * bias_gradient: written, NULL if not wanted.
+ * sums: of the input's gradient; not together with accumulate. */
 void gk_convolution_backward(const gk_convolution *s, int threads, gk_view in,
                              gk_gradient_view gradient, const float *packed_backward,
-                             float *input_gradient, int accumulate, float *weights_gradient,
-                             float *bias_gradient, float *partial, float *scratch);
+                             float *input_gradient, int accumulate, gk_gradient_sums sums,
+                             float *weights_gradient, float *bias_gradient, float *partial,
+                             float *scratch);
 
 #endif

@@ -24,9 +24,11 @@ void gk_depthwise_pack(const gk_convolution *s, int threads, const float *weight
 void gk_depthwise_forward(const gk_convolution *s, int threads, gk_view in, const float *packed,
                           const float *bias, float *out, float *statistics, float *scratch);
 
+int64_t gk_depthwise_sum_tiles(const gk_convolution *s);
+
 void gk_depthwise_backward(const gk_convolution *s, int threads, gk_view in,
                            gk_gradient_view gradient, const float *packed, float *input_gradient,
-                           int accumulate, float *weights_gradient, float *bias_gradient,
-                           float *partial, float *scratch);
+                           int accumulate, gk_gradient_sums sums, float *weights_gradient,
+                           float *bias_gradient, float *partial, float *scratch);
 
 #endif

@@ -26,9 +26,11 @@ void gk_grouped_pack_backward(const gk_convolution *s, int threads, const float 
 void gk_grouped_forward(const gk_convolution *s, int threads, gk_view in, const float *packed,
                         const float *bias, float *out, float *statistics, float *scratch);
 
+/* (It leaves no sums.) */
 void gk_grouped_backward(const gk_convolution *s, int threads, gk_view in,
                          gk_gradient_view gradient, const float *packed_backward,
-                         float *input_gradient, int accumulate, float *weights_gradient,
-                         float *bias_gradient, float *partial, float *scratch);
+                         float *input_gradient, int accumulate, gk_gradient_sums sums,
+                         float *weights_gradient, float *bias_gradient, float *partial,
+                         float *scratch);
 
 #endif

@@ -118,11 +118,17 @@ final class BatchNormOperation: Operation {
     var view = taken
     let sums = pass.workspace.statistics.pointer
     let (count, channels) = (Int64(pixels(pass)), Int64(norm.channels))
-    gk_norm_reduce(pass.threads, view, norm.mean.pointer, sums, count, channels)
+    var tiles = tiles(pass)
+    if let left = pass.workspace.sums, left.norm === norm, left.gradient == UnsafePointer(view.g) {
+      tiles = left.tiles
+    } else {
+      gk_norm_reduce(pass.threads, view, norm.mean.pointer, sums, count, channels)
+    }
+    pass.workspace.sums = nil
     let a = norm.coefficients.pointer
     let (b, c) = (a + norm.channels, a + 2 * norm.channels)
     gk_norm_backward(
-      sums, tiles(pass), count, channels, norm.tensors.weight.values.pointer, norm.mean.pointer,
+      sums, tiles, count, channels, norm.tensors.weight.values.pointer, norm.mean.pointer,
       norm.deviation.pointer, norm.tensors.weight.gradients.pointer,
       norm.tensors.bias.gradients.pointer, a, b, c)
     guard input.needsGradient else { return pass.pool.release(buffer) }

@@ -67,6 +67,16 @@ enum ConvolutionKernel {
     }
   }
 
+  /// Tiles of the sums that the backward pass leaves for the batch norm before it (graft_norm.h); 0
+  /// where it leaves none.
+  func sumTiles(_ shape: inout gk_convolution) -> Int64 {
+    switch self {
+    case .general: gk_convolution_sum_tiles(&shape)
+    case .depthwise: gk_depthwise_sum_tiles(&shape)
+    case .grouped: 0
+    }
+  }
+
   func packBackward(
     _ shape: inout gk_convolution, threads: Int32, _ weights: UnsafePointer<Float>,
     to packed: UnsafeMutablePointer<Float>
@@ -94,7 +104,7 @@ enum ConvolutionKernel {
   var backward:
     @convention(c) (
       UnsafePointer<gk_convolution>?, Int32, gk_view, gk_gradient_view, UnsafePointer<Float>?,
-      UnsafeMutablePointer<Float>?, Int32, UnsafeMutablePointer<Float>?,
+      UnsafeMutablePointer<Float>?, Int32, gk_gradient_sums, UnsafeMutablePointer<Float>?,
       UnsafeMutablePointer<Float>?, UnsafeMutablePointer<Float>?, UnsafeMutablePointer<Float>?
     ) -> Void
   {

@@ -53,11 +53,13 @@ final class ConvolutionOperation: Operation {
     var shape = shape(pass)
     let scratch = product([Int(pass.threads), kernel.scratchSize(&shape)])
     let statistics = product([Int(kernel.tiles(&shape).count), 2, output.shape.channels])
-    guard let scratch, let statistics else {
+    let sums = product([Int(kernel.sumTiles(&shape)), 2, input.shape.channels])
+    guard let scratch, let statistics, let sums else {
       throw GraftError(.outOfMemory, "\(weight.name): the work on this batch is too large")
     }
     try pass.workspace.reserve(
-      scratch: scratch, statistics: norms.isEmpty ? 0 : statistics,
+      scratch: scratch,
+      statistics: max(norms.isEmpty ? 0 : statistics, input.norm == nil ? 0 : sums),
       partial: kernel.partialSize(&shape),
       weights: max(kernel.packedSize(&shape), kernel.packedBackwardSize(&shape)))
   }
@@ -89,12 +91,20 @@ final class ConvolutionOperation: Operation {
     kernel.packBackward(&shape, threads: pass.threads, weight.values.pointer, to: packed)
     var to: UnsafeMutablePointer<Float>?
     var accumulate: Int32 = 0
+    var sums = gk_gradient_sums(mean: nil, sums: nil)
+    pass.workspace.sums = nil
     if input.needsGradient {
       let room = try input.contribute(pass)
       (to, accumulate) = (room.to, room.accumulate)
+      let tiles = kernel.sumTiles(&shape)
+      if let norm = input.norm, accumulate == 0, tiles > 0 {
+        sums.mean = UnsafePointer(norm.mean.pointer)
+        sums.sums = pass.workspace.statistics.pointer
+        pass.workspace.sums = Workspace.Sums(norm: norm, gradient: room.to, tiles: tiles)
+      }
     }
     kernel.backward(
-      &shape, pass.threads, input.view, view, packed, to, accumulate,
+      &shape, pass.threads, input.view, view, packed, to, accumulate, sums,
       weight.gradients.pointer, bias?.gradients.pointer, pass.workspace.partial.pointer,
       pass.workspace.scratch.pointer)
     pass.pool.release(buffer)

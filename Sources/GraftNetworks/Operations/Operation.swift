@@ -33,6 +33,17 @@ final class Workspace {
   /// keeps them.
   private(set) var weights = Reserve(name: "a layer's weights")
 
+  /// The sums that a batch norm's backward pass begins with, where the convolution after it has left
+  /// them in `statistics`.
+  struct Sums {
+    weak var norm: BatchNorm?
+    /// What was summed.
+    let gradient: UnsafeMutablePointer<Float>
+    let tiles: Int64
+  }
+  /// Not set once `statistics` or that gradient is written again.
+  var sums: Sums?
+
   /// A buffer that grows to the largest size asked for.
   struct Reserve {
     let name: String

@@ -140,6 +140,7 @@ extension Value {
 
   /// Makes the gradient numbers in a buffer that nobody else uses.
   private func ownPlain(_ pass: Pass) throws(GraftError) -> PooledBuffer {
+    pass.workspace.sums = nil  // of a gradient that may be about to change
     guard let (buffer, view) = takeGradient(pass) else {
       throw GraftError(.internal, "a gradient is missing")
     }
