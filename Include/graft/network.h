@@ -198,6 +198,10 @@ typedef enum graft_precision {
    * layers, and convolutions that would gain nothing (depthwise ones, groups with fewer than 16
    * channels or filters, kernels larger than 1 x 1 that put out at most 16 pixels).
    *
+   * What a convolution that rounds, or a depthwise one, puts out for batch norms alone is kept
+   * rounded, too, in half of the memory, unless a pool reads through those; the norms' statistics
+   * are of the numbers before.
+   *
    * Faster where the processor multiplies bfloat16 itself (AVX-512 BF16: AMD from Zen 4 on, Intel
    * from Cooper Lake on; graft_instructions gives "avx512bf16"); elsewhere the same numbers are
    * widened, which is slower than float32. */

@@ -157,7 +157,7 @@ static void across_forward_tile(void *context, int64_t tile, int worker) {
   int64_t end = gk_min(s->filters, first + GK_ACROSS_FILTERS);
   float *copied = job->scratch + worker * job->scratch_stride;
   for (int64_t i = 0; i < images; ++i)
-    read_view(copied + i * step, s->channels, &job->in, job->in.x + (image + i) * in, s->channels,
+    read_view(copied + i * step, s->channels, &job->in, (image + i) * in, s->channels,
               s->height * s->width, s->channels, 0);
   across_shape shape = {s->height,         s->width,        s->channels,      s->out_height,
                         s->out_width,      s->filters,      s->kernel_height, s->kernel_width,
@@ -185,11 +185,9 @@ static void across_input_tile(void *context, int64_t tile, int worker) {
   int64_t images = gk_min(gk_across_images(out), s->n - image);
   int64_t end = gk_min(s->channels, first + GK_ACROSS_FILTERS);
   float *copied = job->scratch + worker * job->scratch_stride;
-  const float *x = job->gradient.value.x;
   for (int64_t i = 0; i < images; ++i)
-    read_gradient(copied + i * step, s->filters, &job->gradient,
-                  job->gradient.g + (image + i) * out, x != NULL ? x + (image + i) * out : NULL,
-                  s->filters, s->out_height * s->out_width, s->filters, 0);
+    read_gradient(copied + i * step, s->filters, &job->gradient, (image + i) * out, s->filters,
+                  s->out_height * s->out_width, s->filters, 0);
   across_shape shape = {s->out_height,
                         s->out_width,
                         s->filters,
@@ -216,20 +214,19 @@ static void apart_pack_tile(void *context, int64_t tile, int worker) {
   int64_t images = gk_min(GK_APART_IMAGES, s->n - image);
   if (tile < groups) {
     float *to = job->partial + image * pixels * GK_APART_CHANNELS;
-    const float *from = job->in.x + image * pixels * s->channels;
     for (int64_t c = 0; c < s->channels; c += GK_APART_CHANNELS)
-      read_view(to + c * s->n * pixels, GK_APART_CHANNELS, &job->in, from + c, s->channels,
-                images * pixels, gk_min(GK_APART_CHANNELS, s->channels - c), c);
+      read_view(to + c * s->n * pixels, GK_APART_CHANNELS, &job->in,
+                image * pixels * s->channels + c, s->channels, images * pixels,
+                gk_min(GK_APART_CHANNELS, s->channels - c), c);
     return;
   }
   float *to = job->partial + gk_apart_input(s) + image * out_pixels * GK_PANEL;
   int64_t at = image * out_pixels * s->filters;
-  const float *x = job->gradient.value.x;
   for (int64_t f = 0; f < s->filters; f += GK_PANEL) {
     int64_t live = gk_min(GK_PANEL, s->filters - f);
     float *panel = to + f * s->n * out_pixels;
-    read_gradient(panel, GK_PANEL, &job->gradient, job->gradient.g + at + f,
-                  x != NULL ? x + at + f : NULL, s->filters, images * out_pixels, live, f);
+    read_gradient(panel, GK_PANEL, &job->gradient, at + f, s->filters, images * out_pixels, live,
+                  f);
     for (int64_t p = 0; live < GK_PANEL && p < images * out_pixels; ++p)
       memset(panel + p * GK_PANEL + live, 0, (size_t)(GK_PANEL - live) * sizeof(float));
   }

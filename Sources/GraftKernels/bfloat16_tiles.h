@@ -67,6 +67,26 @@ static void pair_images(float *to, const float *first, const float *second, int6
   for (; i < count; ++i) out[i] = low[i] | (high != NULL ? (uint32_t)high[i] << 16 : 0);
 }
 
+/* Rounds numbers to bfloat16, one beside the other. */
+static void halve(gk_half *to, const float *from, int64_t count) {
+  int64_t i = 0;
+  for (; i + LANES <= count; i += LANES) *(vhu *)(to + i) = round_lanes(load(from + i));
+  for (; i < count; ++i) to[i] = gk_bfloat16(from[i]);
+}
+
+/* LANES neighbouring numbers, or one, of floats or of bfloat16. */
+INLINE vf load_any(const int halves, const void *from, int64_t at) {
+  if (!halves) return load((const float *)from + at);
+  return (vf)(__builtin_convertvector(*(const vhu *)((const gk_half *)from + at), vw) << 16);
+}
+INLINE float number_at(const int halves, const void *from, int64_t at) {
+  if (!halves) return ((const float *)from)[at];
+  uint32_t bits = (uint32_t)((const gk_half *)from)[at] << 16;
+  float x;
+  memcpy(&x, &bits, sizeof x);
+  return x;
+}
+
 /* The sum of a pair. */
 INLINE float pair_sum(const float *at) {
   uint32_t bits[2] = {*(const unit *)at << 16, *(const unit *)at & 0xffff0000};

@@ -10,8 +10,8 @@ static void concatenate_tile(void *context, int64_t tile, int worker) {
   int64_t at = 0;
   for (int64_t i = 0; i < job->count; ++i) {
     const gk_part *part = &job->parts[i];
-    read_view(out + at, channels, &part->in, part->in.x + first * part->channels, part->channels,
-              end - first, part->channels, 0);
+    read_view(out + at, channels, &part->in, first * part->channels, part->channels, end - first,
+              part->channels, 0);
     at += part->channels;
   }
   if (job->statistics != NULL) {
@@ -28,14 +28,12 @@ static void split_tile(void *context, int64_t tile, int worker) {
   (void)worker;
   int64_t channels = job->channels, first = tile * gk_tile_pixels(channels);
   int64_t end = gk_min(job->pixels, first + gk_tile_pixels(channels));
-  const float *g = job->gradient.g, *x = job->gradient.value.x;
   float copy[SPLIT_ROOM];
   int64_t width = gk_min(channels, SPLIT_ROOM), some = SPLIT_ROOM / width;
   for (int64_t p = first; p < end; p += some)
     for (int64_t c = 0; c < channels; c += width) {
       int64_t many = gk_min(some, end - p), live = gk_min(width, channels - c);
-      read_gradient(copy, live, &job->gradient, g + p * channels + c,
-                    x ? x + p * channels + c : NULL, channels, many, live, c);
+      read_gradient(copy, live, &job->gradient, p * channels + c, channels, many, live, c);
       int64_t at = 0; /* the part's first channel */
       for (int64_t i = 0; i < job->count; at += job->parts[i++].channels) {
         const gk_gradient_part *part = &job->parts[i];

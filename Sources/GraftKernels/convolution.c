@@ -70,6 +70,8 @@ size_t gk_convolution_partial_size(const gk_convolution *s) {
   return (size_t)(gk_chunks(s) * partial_stride(s));
 }
 
+int gk_convolution_can_halve(const gk_convolution *s) { return gk_is_paired(s); }
+
 static int64_t bands(const gk_convolution *s) { return gk_ceil_div(s->out_height, gk_band(s)); }
 
 int64_t gk_convolution_band(const gk_convolution *s) { return gk_band(s); }

@@ -101,8 +101,7 @@ static void copy_gradient(float *to, float *line, const gk_backward_job *job, in
     }
     int64_t at = ((image * s->out_height + y) * width) * s->filters + group * filters;
     memset(to, 0, (size_t)(job->halo_left * units) * sizeof(float));
-    read_gradient(paired ? line : to + job->halo_left * units, filters, &job->gradient,
-                  job->gradient.g + at, job->gradient.value.x ? job->gradient.value.x + at : NULL,
+    read_gradient(paired ? line : to + job->halo_left * units, filters, &job->gradient, at,
                   s->filters, width, filters, group * filters);
     if (paired) round_pixels(to + job->halo_left * units, line, width, filters);
     memset(to + (job->halo_left + width) * units, 0,

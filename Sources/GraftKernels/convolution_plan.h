@@ -48,6 +48,9 @@ static inline int64_t gk_in_width(const gk_convolution *s) {
          (s->kernel_width - 1) * s->dilation_width + 1;
 }
 
+/* Floats of output in a forward tile, about, where they wait to be rounded. */
+#define GK_HALVED 32768
+
 /* Rows of output in a forward tile (and in a backward band): about 8192 floats of input; where
  * neighbouring rows of output read the same rows, at least four if they take at most 65536. */
 static inline int64_t gk_band(const gk_convolution *s) {
@@ -60,6 +63,7 @@ static inline int64_t gk_band(const gk_convolution *s) {
     return gk_min(2 * tiling.rows, s->out_height);
   }
   if (gk_is_winograd(s)) return gk_max(2, gk_min(rows, s->out_height) & ~(int64_t)1);
+  if (s->halves) rows = gk_min(rows, GK_HALVED / (s->out_width * s->filters));
   return gk_max(1, gk_min(rows, s->out_height));
 }
 
@@ -126,11 +130,13 @@ static inline int gk_goes_past(const float *to, int64_t floats, int64_t channels
   return floats >= GK_LARGE && channels % 16 == 0 && (uintptr_t)to % 64 == 0;
 }
 
-/* Rows that are written so wait in scratch memory for their statistics: at most so many floats. */
+/* Rows that are written so wait in scratch memory for their statistics, at most so many floats; and
+ * those that are written as bfloat16. */
 #define GK_WAITING 65536
 
 static inline int64_t gk_waiting(const gk_convolution *s) {
   int64_t rows = gk_band(s) * s->out_width * s->filters;
+  if (s->halves) return rows;
   int large = s->n * s->out_height * s->out_width * s->filters >= GK_LARGE;
   return large && rows <= GK_WAITING ? rows : 0;
 }

@@ -20,8 +20,7 @@ static void copy_rows(float *to, float *line, const gk_convolution *s, const gk_
       continue;
     }
     memset(to, 0, (size_t)(left * units) * sizeof(float));
-    const float *from =
-        view->x + ((image * s->height + y) * s->width) * s->channels + group * channels;
+    int64_t from = (image * s->height + y) * s->width * s->channels + group * channels;
     int paired = gk_is_paired(s);
     read_view(paired ? line : to + left * units, channels, view, from, s->channels, inside,
               channels, group * channels);
@@ -283,9 +282,9 @@ static void convolution_forward_tile(void *context, int64_t tile, int worker) {
   int64_t weights = gk_padded(filters) * job->runs->count * job->runs->length;
   float *scratch = job->scratch + worker * job->scratch_stride;
   float *place = job->out + (image * s->out_height + first) * out_row, *out = place;
-  int waits = LANES == 16 && gk_waiting(s) > 0 &&
-              gk_goes_past(job->out, s->n * s->out_height * out_row, s->filters);
-  if (waits) {
+  int past = LANES == 16 && gk_waiting(s) > 0 && !s->halves &&
+             gk_goes_past(job->out, s->n * s->out_height * out_row, s->filters);
+  if (past || s->halves) {
     out = scratch;
     scratch += gk_ceil_div(gk_waiting(s), 16) * 16;
   }
@@ -313,5 +312,7 @@ static void convolution_forward_tile(void *context, int64_t tile, int worker) {
     float *statistics = job->statistics + tile * 2 * s->filters;
     moments(out, rows * s->out_width, s->filters, s->filters, statistics, statistics + s->filters);
   }
-  if (waits) copy_past(place, out, rows * out_row);
+  if (past) copy_past(place, out, rows * out_row);
+  if (s->halves)
+    halve((gk_half *)job->out + (image * s->out_height + first) * out_row, out, rows * out_row);
 }

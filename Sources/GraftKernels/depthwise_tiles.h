@@ -36,7 +36,7 @@ static void depthwise_copy_rows(float *to, const gk_convolution *s, const gk_vie
       zero(to, row);
       continue;
     }
-    const float *from = view->x + (image * s->height + y) * s->width * s->channels + block.first;
+    int64_t from = (image * s->height + y) * s->width * s->channels + block.first;
     zero(to, left * lanes);
     read_view(to + left * lanes, lanes, view, from, s->channels, inside, block.live, block.first);
     zero_lanes(to + left * lanes, inside, block);
@@ -56,11 +56,10 @@ static void depthwise_copy_gradient(float *to, const gk_depthwise_job *job, int6
       continue;
     }
     int64_t at = (image * s->out_height + y) * s->out_width * s->channels + block.first;
-    const float *x = job->gradient.value.x;
     zero(to, job->halo.left * lanes);
     float *inside = to + job->halo.left * lanes;
-    read_gradient(inside, lanes, &job->gradient, job->gradient.g + at, x != NULL ? x + at : NULL,
-                  s->channels, s->out_width, block.live, block.first);
+    read_gradient(inside, lanes, &job->gradient, at, s->channels, s->out_width, block.live,
+                  block.first);
     zero_lanes(inside, s->out_width, block);
     zero(inside + s->out_width * lanes, job->halo.right * lanes);
   }
@@ -168,8 +167,11 @@ static void depthwise_forward_tile(void *context, int64_t tile, int worker) {
   float *scratch = job->scratch + worker * job->scratch_stride;
   float *out = job->out + (image * s->out_height + first) * s->out_width * s->filters;
   float *waiting = scratch + job->scratch_stride - gk_depthwise_waiting(s);
-  int waits = LANES == 16 &&
-              gk_goes_past(job->out, s->n * s->out_height * s->out_width * s->filters, s->filters);
+  gk_half *halves =
+      (gk_half *)job->out + (image * s->out_height + first) * s->out_width * s->filters;
+  int past = LANES == 16 && !s->halves &&
+             gk_goes_past(job->out, s->n * s->out_height * s->out_width * s->filters, s->filters);
+  int waits = past || s->halves;
   for (int64_t c = 0; c < s->channels; c += GK_DEPTHWISE_BLOCK) {
     depthwise_block block = depthwise_block_at(s, c);
     int64_t row = gk_depthwise_in_width(s) * block.lanes;
@@ -187,7 +189,9 @@ static void depthwise_forward_tile(void *context, int64_t tile, int worker) {
       float *statistics = job->statistics + tile * 2 * s->filters + c;
       moments(to, pixels, block.live, step, statistics, statistics + s->filters);
     }
-    for (int64_t p = 0; waits && p < pixels; ++p)
+    for (int64_t p = 0; s->halves && p < pixels; ++p)
+      halve(halves + p * s->filters + c, waiting + p * step, block.live);
+    for (int64_t p = 0; past && p < pixels; ++p)
       for (int64_t i = 0; i < step; i += LANES)
         store_past(out + p * s->filters + c + i, load(waiting + p * step + i));
   }
@@ -276,9 +280,7 @@ static void depthwise_input(const gk_depthwise_job *job, int64_t image, int64_t 
     }
   }
   if (sums == NULL) return;
-  summed from = {out,           job->in.x + at * s->channels + block.first,
-                 step,          s->channels,
-                 pixels,        &job->in,
+  summed from = {out,           at * s->channels + block.first, step, s->channels, pixels, &job->in,
                  job->sums.mean};
   gradient_sums(&from, block.live, block.first, 1, sums + block.first,
                 sums + s->channels + block.first);

@@ -40,13 +40,14 @@ static void dropout_share(const gk_dropout_job *job, int64_t tile, const float *
   }
 }
 
-/* Numbers `e` to `end` of an image through a view: to a pixel's end, whole pixels, what is left. */
-static void dropout_read(const gk_view *view, const float *x, float *to, int64_t e, int64_t end,
+/* Numbers `e` to `end` of an image that begins with number `from` of what a view shows: to a
+ * pixel's end, whole pixels, what is left. */
+static void dropout_read(const gk_view *view, int64_t from, float *to, int64_t e, int64_t end,
                          int64_t channels) {
   while (e < end) {
     int64_t c = e % channels, pixels = c == 0 ? (end - e) / channels : 0;
     int64_t some = pixels > 0 ? channels : gk_min(end - e, channels - c);
-    read_view(to + e, some, view, x + e, some, gk_max(1, pixels), some, c);
+    read_view(to + e, some, view, from + e, some, gk_max(1, pixels), some, c);
     e += gk_max(1, pixels) * some;
   }
 }
@@ -60,7 +61,8 @@ static void dropout_tile(void *context, int64_t tile, int worker) {
   float *out = job->out + image * size;
   if (job->in.scale != NULL || job->in.slope != 1) {
     int64_t first = tile % job->tiles * GK_DROPOUT_GRAIN;
-    dropout_read(&job->in, x, out, first, gk_min(size, first + GK_DROPOUT_GRAIN), s->channels);
+    dropout_read(&job->in, image * size, out, first, gk_min(size, first + GK_DROPOUT_GRAIN),
+                 s->channels);
     x = out;
   }
   dropout_share(job, tile, x, out);

@@ -1,8 +1,8 @@
 /* The loops of elementwise.c and norm.c for vectors of LANES floats. Included by tiles_*.c after
  * convolution_tiles.h. */
 
-INLINE void sum_lanes(const int v, int64_t last, const gk_sum_job *job, int64_t first, int64_t end,
-                      int64_t c) {
+INLINE void sum_lanes(const int v, const int halves_a, const int halves_b, int64_t last,
+                      const gk_sum_job *job, int64_t first, int64_t end, int64_t c) {
   const gk_view *va = &job->a, *vb = &job->b;
   int two = vb->x != NULL;
   int64_t channels = job->channels;
@@ -19,8 +19,8 @@ INLINE void sum_lanes(const int v, int64_t last, const gk_sum_job *job, int64_t 
     vf sum[WIDE];
     UNROLL for (int i = 0; i < v; ++i) {
       int64_t at = p * channels + c + VECTOR(i);
-      sum[i] = cap(load(va->x + at) * sa[i] + ta[i], va->slope, ceiling_a);
-      if (two) sum[i] += cap(load(vb->x + at) * sb[i] + tb[i], vb->slope, ceiling_b);
+      sum[i] = cap(load_any(halves_a, va->x, at) * sa[i] + ta[i], va->slope, ceiling_a);
+      if (two) sum[i] += cap(load_any(halves_b, vb->x, at) * sb[i] + tb[i], vb->slope, ceiling_b);
     }
     UNROLL for (int i = 0; i < v; ++i)
         store(job->out + p * channels + c + VECTOR(i), rectify(sum[i], job->slope));
@@ -35,15 +35,25 @@ static void sum_tile(void *context, int64_t tile, int worker) {
   const gk_view *va = &job->a, *vb = &job->b;
   int two = vb->x != NULL;
   int64_t c = 0;
-#define LOOP(V, C, LAST) sum_lanes(V, LAST, job, first, end, C)
+#define LOOP(V, C, LAST)                            \
+  do {                                              \
+    if (va->halves && vb->halves)                   \
+      sum_lanes(V, 1, 1, LAST, job, first, end, C); \
+    else if (va->halves)                            \
+      sum_lanes(V, 1, 0, LAST, job, first, end, C); \
+    else if (vb->halves)                            \
+      sum_lanes(V, 0, 1, LAST, job, first, end, C); \
+    else                                            \
+      sum_lanes(V, 0, 0, LAST, job, first, end, C); \
+  } while (0)
   OVER_VECTORS(c, channels, LOOP)
 #undef LOOP
   for (; c < channels; ++c) {
     float sa = va->scale ? va->scale[c] : 1, ta = va->scale ? va->shift[c] : 0;
     float sb = two && vb->scale ? vb->scale[c] : 1, tb = two && vb->scale ? vb->shift[c] : 0;
     for (int64_t p = first; p < end; ++p) {
-      float v = view_value(va, va->x[p * channels + c] * sa + ta);
-      if (two) v += view_value(vb, vb->x[p * channels + c] * sb + tb);
+      float v = view_value(va, number_at(va->halves, va->x, p * channels + c) * sa + ta);
+      if (two) v += view_value(vb, number_at(vb->halves, vb->x, p * channels + c) * sb + tb);
       job->out[p * channels + c] = v > 0 ? v : v * job->slope;
     }
   }
@@ -66,10 +76,8 @@ static void apply_tile(void *context, int64_t tile, int worker) {
   (void)worker;
   int64_t channels = job->channels, first = tile * gk_tile_pixels(channels);
   int64_t end = gk_min(job->pixels, first + gk_tile_pixels(channels));
-  const float *x = job->gradient.value.x;
   if (!job->accumulate) {
-    read_gradient(job->to + first * channels, channels, &job->gradient,
-                  job->gradient.g + first * channels, x ? x + first * channels : NULL, channels,
+    read_gradient(job->to + first * channels, channels, &job->gradient, first * channels, channels,
                   end - first, channels, 0);
     return;
   }
@@ -79,8 +87,7 @@ static void apply_tile(void *context, int64_t tile, int worker) {
     int64_t many = gk_min(some, end - p);
     for (int64_t c = 0; c < channels; c += 1024) {
       int64_t live = gk_min(1024, channels - c);
-      read_gradient(copy, live, &job->gradient, job->gradient.g + p * channels + c,
-                    x ? x + p * channels + c : NULL, channels, many, live, c);
+      read_gradient(copy, live, &job->gradient, p * channels + c, channels, many, live, c);
       for (int64_t i = 0; i < many; ++i)
         for (int64_t k = 0; k < live; ++k)
           job->to[(p + i) * channels + c + k] += copy[i * live + k];
@@ -106,7 +113,7 @@ static void reduce_tile(void *context, int64_t tile, int worker) {
   const gk_view *value = &job->gradient.value;
   float *sums = job->sums + tile * 2 * channels;
   summed from = {job->gradient.g + first * channels,
-                 value->x + first * channels,
+                 first * channels,
                  channels,
                  channels,
                  end - first,

@@ -27,20 +27,18 @@ static void local_backward_chunk(const gk_backward_job *job, int64_t chunk, int 
   int past = LANES == 16 && !job->accumulate && job->input_gradient != NULL &&
              gk_goes_past(job->input_gradient, s->n * map * channels, channels);
   int waits = past && sums != NULL;
-  int plain = in->scale == NULL && in->slope == 1;
+  int plain = in->scale == NULL && in->slope == 1 && !in->halves;
   for (int64_t at = first; at < end; at += block) {
     int64_t many = gk_min(block, end - at);
-    const float *from = in->x + at * channels, *x = plain ? from : copy;
-    const float *value = job->gradient.value.x;
-    read_gradient(d, filters, &job->gradient, job->gradient.g + at * filters,
-                  value != NULL ? value + at * filters : NULL, filters, many, filters, 0);
-    if (!plain) read_view(copy, channels, in, from, channels, many, channels, 0);
+    const float *x = plain ? in->x + at * channels : copy;
+    read_gradient(d, filters, &job->gradient, at * filters, filters, many, filters, 0);
+    if (!plain) read_view(copy, channels, in, at * channels, channels, many, channels, 0);
     if (job->input_gradient != NULL) {
       float *place = job->input_gradient + at * channels, *out = waits ? waiting : place;
       grid(&runs, job->packed, NULL, 1, many, d, 0, filters, out, 0, channels, channels,
            job->accumulate, past && !waits, 0);
       if (sums != NULL) {
-        summed made = {out, from, channels, channels, many, in, job->sums.mean};
+        summed made = {out, at * channels, channels, channels, many, in, job->sums.mean};
         gradient_sums(&made, channels, 0, 1, sums, sums + channels);
       }
       if (waits) copy_past(place, out, many * channels);

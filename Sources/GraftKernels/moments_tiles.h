@@ -57,16 +57,18 @@ static void moments(const float *x, int64_t pixels, int64_t channels, int64_t st
 
 /* ---- backward: the sums of m and of m (x - mean), m the gradient before the rectifier ---- */
 
-/* What is summed: the gradient with respect to a view's value, and what the view shows. */
+/* What is summed: the gradient with respect to a view's value, and what the view shows, from its
+ * number x on. */
 typedef struct summed {
-  const float *g, *x;
+  const float *g;
+  int64_t x;
   int64_t g_step, x_step, pixels;
   const gk_view *value;
   const float *mean;
 } summed;
 
-INLINE void gradient_sums_lanes(const int v, int64_t last, const summed *from, int64_t c,
-                                int64_t at, int adds, float *sums, float *cross) {
+INLINE void gradient_sums_lanes(const int v, const int halves, int64_t last, const summed *from,
+                                int64_t c, int64_t at, int adds, float *sums, float *cross) {
   const gk_view *value = from->value;
   int64_t end = from->pixels;
   int rectified = value->slope != 1;
@@ -81,10 +83,10 @@ INLINE void gradient_sums_lanes(const int v, int64_t last, const summed *from, i
   }
   for (int64_t p = 0; p < end; p += 2) UNROLL for (int k = 0; k < 2; ++k) {
       if (p + k >= end) break;
-      const float *x = from->x + (p + k) * from->x_step + c;
+      int64_t x = from->x + (p + k) * from->x_step + c;
       const float *g = from->g + (p + k) * from->g_step + c;
       UNROLL for (int i = 0; i < v; ++i) {
-        vf xv = load(x + VECTOR(i)), m = load(g + VECTOR(i));
+        vf xv = load_any(halves, value->x, x + VECTOR(i)), m = load(g + VECTOR(i));
         if (rectified) m = uncap(xv * scale[i] + shift[i], m, value->slope, ceiling);
         s[i][k] += m;
         q[i][k] += m * (xv - mean[i]);
@@ -109,15 +111,21 @@ static void gradient_sums(const summed *from, int64_t channels, int64_t at, int 
                           float *cross) {
   const gk_view *value = from->value;
   int64_t c = 0;
-#define LOOP(V, C, LAST) gradient_sums_lanes(V, LAST, from, C, at, adds, sums, cross)
-  OVER_VECTORS(c, channels, LOOP)
+#define LOOP(V, C, LAST) gradient_sums_lanes(V, 0, LAST, from, C, at, adds, sums, cross)
+#define HALVES(V, C, LAST) gradient_sums_lanes(V, 1, LAST, from, C, at, adds, sums, cross)
+  if (value->halves)
+    OVER_VECTORS(c, channels, HALVES)
+  else
+    OVER_VECTORS(c, channels, LOOP)
 #undef LOOP
+#undef HALVES
   for (; c < channels; ++c) {
     float scale = value->scale ? value->scale[at + c] : 1;
     float shift = value->scale ? value->shift[at + c] : 0;
     float s[2] = {0, 0}, q[2] = {0, 0};
     for (int64_t p = 0; p < from->pixels; ++p) {
-      float xv = from->x[p * from->x_step + c], m = from->g[p * from->g_step + c];
+      float xv = number_at(value->halves, value->x, from->x + p * from->x_step + c);
+      float m = from->g[p * from->g_step + c];
       if (value->slope != 1) m = view_gradient(value, xv * scale + shift, m);
       s[p % 2] += m, q[p % 2] += m * (xv - from->mean[at + c]);
     }

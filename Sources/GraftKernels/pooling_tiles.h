@@ -226,8 +226,8 @@ static void shortcut_tile(void *context, int64_t image, int worker) {
   memset(out, 0, (size_t)(s->out_height * row) * sizeof(float));
   for (int64_t y = 0; y < s->out_height; ++y)
     read_view(out + y * row + s->first, s->out_channels, &job->in,
-              job->in.x + (image * s->height + y * s->stride) * s->width * s->channels,
-              s->stride * s->channels, s->out_width, s->channels, 0);
+              (image * s->height + y * s->stride) * s->width * s->channels, s->stride * s->channels,
+              s->out_width, s->channels, 0);
 }
 
 static void shortcut_backward_tile(void *context, int64_t image, int worker) {

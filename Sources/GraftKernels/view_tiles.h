@@ -75,9 +75,10 @@ INLINE pixel_vectors next_vectors(int64_t left) {
 /* The channel that vector i of v begins at. */
 #define VECTOR(i) ((i) < v - 1 ? (i)*LANES : last)
 
-INLINE void read_view_lanes(const int v, int64_t last, float *to, int64_t to_step,
-                            const gk_view *view, const float *from, int64_t from_step,
+INLINE void read_view_lanes(const int v, const int halves, int64_t last, int64_t c, float *to,
+                            int64_t to_step, const gk_view *view, int64_t from, int64_t from_step,
                             int64_t pixels, int64_t at) {
+  to += c, from += c, at += c;
   vf scale[WIDE], shift[WIDE];
   UNROLL for (int i = 0; i < v; ++i) {
     scale[i] = view->scale ? load(view->scale + at + VECTOR(i)) : splat(1);
@@ -86,41 +87,52 @@ INLINE void read_view_lanes(const int v, int64_t last, float *to, int64_t to_ste
   float slope = view->slope, ceiling = view_ceiling(view);
   for (int64_t p = 0; p < pixels; ++p) {
     vf x[WIDE];
-    UNROLL for (int i = 0; i < v; ++i) x[i] = load(from + p * from_step + VECTOR(i));
+    UNROLL for (int i = 0; i < v; ++i) x[i] =
+        load_any(halves, view->x, from + p * from_step + VECTOR(i));
     UNROLL for (int i = 0; i < v; ++i)
         store(to + p * to_step + VECTOR(i), cap(x[i] * scale[i] + shift[i], slope, ceiling));
   }
 }
 
-/* Copies `pixels` pixels of `channels` channels, `from_step` and `to_step` floats from one to the
- * next. `at` is the channel that the view's scale and shift start from. */
-static void read_view(float *to, int64_t to_step, const gk_view *view, const float *from,
+/* Copies `pixels` pixels of `channels` channels, beginning with number `from` of what the view
+ * shows, `from_step` and `to_step` from one to the next. `at` is the channel that the view's scale
+ * and shift start from. */
+static void read_view(float *to, int64_t to_step, const gk_view *view, int64_t from,
                       int64_t from_step, int64_t pixels, int64_t channels, int64_t at) {
-  if (view->scale == NULL && view->slope == 1) {
+  if (view->scale == NULL && view->slope == 1 && !view->halves) {
+    const float *x = view->x + from;
     if (from_step == channels && to_step == channels) {
-      memcpy(to, from, (size_t)(pixels * channels) * sizeof(float));
+      memcpy(to, x, (size_t)(pixels * channels) * sizeof(float));
     } else {
       for (int64_t p = 0; p < pixels; ++p)
-        memcpy(to + p * to_step, from + p * from_step, (size_t)channels * sizeof(float));
+        memcpy(to + p * to_step, x + p * from_step, (size_t)channels * sizeof(float));
     }
     return;
   }
   int64_t c = 0;
 #define LOOP(V, C, LAST) \
-  read_view_lanes(V, LAST, to + C, to_step, view, from + C, from_step, pixels, at + C)
-  OVER_VECTORS(c, channels, LOOP)
+  read_view_lanes(V, 0, LAST, C, to, to_step, view, from, from_step, pixels, at)
+#define HALVES(V, C, LAST) \
+  read_view_lanes(V, 1, LAST, C, to, to_step, view, from, from_step, pixels, at)
+  if (view->halves)
+    OVER_VECTORS(c, channels, HALVES)
+  else
+    OVER_VECTORS(c, channels, LOOP)
 #undef LOOP
+#undef HALVES
   for (; c < channels; ++c) {
     float scale = view->scale ? view->scale[at + c] : 1;
     float shift = view->scale ? view->shift[at + c] : 0;
     for (int64_t p = 0; p < pixels; ++p)
-      to[p * to_step + c] = view_value(view, from[p * from_step + c] * scale + shift);
+      to[p * to_step + c] = view_value(
+          view, number_at(view->halves, view->x, from + p * from_step + c) * scale + shift);
   }
 }
 
-INLINE void read_gradient_lanes(const int v, int64_t last, float *to, int64_t to_step,
-                                const gk_gradient_view *view, const float *g, const float *x,
-                                int64_t from_step, int64_t pixels, int64_t at) {
+INLINE void read_gradient_lanes(const int v, const int halves, int64_t last, int64_t first,
+                                float *to, int64_t to_step, const gk_gradient_view *view,
+                                int64_t from, int64_t from_step, int64_t pixels, int64_t at) {
+  to += first, from += first, at += first;
   const gk_view *value = &view->value;
   vf scale[WIDE], shift[WIDE], a[WIDE], b[WIDE], o[WIDE];
   UNROLL for (int i = 0; i < v; ++i) {
@@ -135,8 +147,8 @@ INLINE void read_gradient_lanes(const int v, int64_t last, float *to, int64_t to
   for (int64_t p = 0; p < pixels; ++p) {
     vf xs[WIDE], gs[WIDE];
     UNROLL for (int i = 0; i < v; ++i) {
-      xs[i] = load(x + p * from_step + VECTOR(i));
-      gs[i] = load(g + p * from_step + VECTOR(i));
+      xs[i] = load_any(halves, value->x, from + p * from_step + VECTOR(i));
+      gs[i] = load(view->g + from + p * from_step + VECTOR(i));
     }
     UNROLL for (int i = 0; i < v; ++i) {
       vf m = uncap(xs[i] * scale[i] + shift[i], gs[i], slope, ceiling);
@@ -145,27 +157,34 @@ INLINE void read_gradient_lanes(const int v, int64_t last, float *to, int64_t to
   }
 }
 
-/* The same for a gradient: g and x of `pixels` pixels, both `from_step` floats apart. */
-static void read_gradient(float *to, int64_t to_step, const gk_gradient_view *view, const float *g,
-                          const float *x, int64_t from_step, int64_t pixels, int64_t channels,
-                          int64_t at) {
+/* The same for a gradient. */
+static void read_gradient(float *to, int64_t to_step, const gk_gradient_view *view, int64_t from,
+                          int64_t from_step, int64_t pixels, int64_t channels, int64_t at) {
   const gk_view *value = &view->value;
   if (view->a == NULL && value->slope == 1) {
-    read_view(to, to_step, &(gk_view){g, NULL, NULL, 1, 0}, g, from_step, pixels, channels, at);
+    read_view(to, to_step, &(gk_view){.x = view->g, .slope = 1}, from, from_step, pixels, channels,
+              at);
     return;
   }
   int64_t c = 0;
 #define LOOP(V, C, LAST) \
-  read_gradient_lanes(V, LAST, to + C, to_step, view, g + C, x + C, from_step, pixels, at + C)
-  OVER_VECTORS(c, channels, LOOP)
+  read_gradient_lanes(V, 0, LAST, C, to, to_step, view, from, from_step, pixels, at)
+#define HALVES(V, C, LAST) \
+  read_gradient_lanes(V, 1, LAST, C, to, to_step, view, from, from_step, pixels, at)
+  if (value->halves)
+    OVER_VECTORS(c, channels, HALVES)
+  else
+    OVER_VECTORS(c, channels, LOOP)
 #undef LOOP
+#undef HALVES
   for (; c < channels; ++c) {
     float scale = value->scale ? value->scale[at + c] : 1;
     float shift = value->scale ? value->shift[at + c] : 0;
     float a = view->a ? view->a[at + c] : 1, b = view->a ? view->b[at + c] : 0;
     float o = view->a ? view->c[at + c] : 0;
     for (int64_t p = 0; p < pixels; ++p) {
-      float xv = x[p * from_step + c], gv = g[p * from_step + c];
+      int64_t k = from + p * from_step + c;
+      float xv = number_at(value->halves, value->x, k), gv = view->g[k];
       float m = view_gradient(value, xv * scale + shift, gv);
       to[p * to_step + c] = a * m + (b * xv + o);
     }

@@ -49,6 +49,21 @@ static double rounded(double value, int rounds) {
   return rounds ? ldexp(nearbyint(ldexp(fraction, 8)), exponent - 8) : value;
 }
 
+/* Numbers in bfloat16, and what they are. */
+static uint16_t *halved(const float *from, int64_t count) {
+  uint16_t *halves = gk_allocate((size_t)count, sizeof *halves);
+  for (int64_t i = 0; i < count; ++i) {
+    float value = (float)rounded(from[i], 1);
+    memcpy(&halves[i], (char *)&value + 2, 2);
+  }
+  return halves;
+}
+static float widened(uint16_t half) {
+  float value = 0;
+  memcpy((char *)&value + 2, &half, 2);
+  return value;
+}
+
 typedef struct reference {
   double *out, *input, *weights, *bias;
 } reference;
@@ -101,9 +116,10 @@ typedef struct kernels {
   void (*run_backward)(const gk_convolution *, int, gk_view, gk_gradient_view, const float *,
                        float *, int, gk_gradient_sums, float *, float *, float *, float *);
   int64_t sum_tiles;
+  int grouped;
 } kernels;
 
-static kernels kernels_for(const gk_convolution *s) {
+static kernels kernels_of(const gk_convolution *s, int grouped) {
   if (gk_is_depthwise(s))
     return (kernels){0,
                      gk_depthwise_packed_size(s),
@@ -116,7 +132,7 @@ static kernels kernels_for(const gk_convolution *s) {
                      gk_depthwise_forward,
                      gk_depthwise_backward,
                      gk_depthwise_sum_tiles(s)};
-  if (gk_is_grouped(s) && below(4) > 0)
+  if (grouped)
     return (kernels){0,
                      gk_grouped_packed_size(s),
                      gk_grouped_packed_size(s),
@@ -127,7 +143,8 @@ static kernels kernels_for(const gk_convolution *s) {
                      gk_grouped_pack_backward,
                      gk_grouped_forward,
                      gk_grouped_backward,
-                     0};
+                     0,
+                     1};
   int wide = s->channels / s->groups >= 16 && s->filters / s->groups >= 16;
   int small = s->kernel_height * s->kernel_width > 1 && s->out_height * s->out_width <= 16;
   return (kernels){s->bfloat16 && wide && !small,
@@ -141,6 +158,10 @@ static kernels kernels_for(const gk_convolution *s) {
                    gk_convolution_forward,
                    gk_convolution_backward,
                    gk_convolution_sum_tiles(s)};
+}
+
+static kernels kernels_for(const gk_convolution *s) {
+  return kernels_of(s, gk_is_grouped(s) && !gk_is_depthwise(s) && below(4) > 0);
 }
 
 /* How far the sums for a batch norm are off, of the gradient that a backward pass has made: those
@@ -161,6 +182,24 @@ static double sums_distance(const gk_view *in, int64_t pixels, int64_t channels,
   double far = distance(joined, exact, 2 * channels);
   free(exact), free(joined);
   return far;
+}
+
+/* The forward pass of kernels that round their output to bfloat16: the halves of what they put out
+ * otherwise. Leaves the output in *halves. */
+static int halves_wrong(gk_convolution s, kernels k, gk_view in, const float *packed,
+                        const float *bias, const float *out, uint16_t **halves) {
+  int64_t count = s.n * s.out_height * s.out_width * s.filters;
+  s.halves = 1;
+  k = kernels_of(&s, k.grouped);
+  *halves = gk_allocate((size_t)count, sizeof **halves);
+  float *scratch = gk_allocate(2 * k.scratch, sizeof(float));
+  for (size_t i = 0; i < 2 * k.scratch; ++i) scratch[i] = NAN;
+  float *statistics = numbers(k.tiles * 2 * s.filters);
+  k.forward(&s, 2, in, packed, bias, (float *)*halves, statistics, scratch);
+  uint16_t *expected = halved(out, count);
+  int wrong = memcmp(*halves, expected, (size_t)count * sizeof *expected) != 0;
+  gk_free(scratch), gk_free(statistics), gk_free(expected);
+  return wrong;
 }
 
 static int check(const gk_convolution *s, int rectified) {
@@ -186,16 +225,46 @@ static int check(const gk_convolution *s, int rectified) {
   float *partial = numbers((int64_t)k.partial);
   gk_view in = {x, rectified ? scale : NULL, rectified ? shift : NULL, rectified ? 0.1f : 1};
   gk_gradient_view view = {gradient, {NULL, NULL, NULL, 1}, NULL, NULL, NULL};
+  int reads_halves = below(3) == 0;
+  uint16_t *read = halved(x, reads_halves ? in_count : 0), *written = NULL;
+  gk_view shown = in;
+  if (reads_halves) {
+    for (int64_t i = 0; i < in_count; ++i) x[i] = widened(read[i]);
+    shown.x = (const float *)read, shown.halves = 1;
+  }
   k.pack(s, 2, weights, packed);
   k.pack_backward(s, 2, weights, backward);
-  k.forward(s, 2, in, packed, bias, out, statistics, scratch);
-  k.run_backward(s, 2, in, view, backward, input, accumulate, wanted, weights_gradient,
+  k.forward(s, 2, shown, packed, bias, out, statistics, scratch);
+  int wrong = 0;
+  /* A gradient on its way through a batch norm of the output in halves. (Where it is rounded, of
+   * few digits.) */
+  float *through[3] = {numbers(s->filters), numbers(s->filters), numbers(s->filters)};
+  float *passed = numbers(out_count);
+  if (gk_is_depthwise(s) || (!k.grouped && gk_convolution_can_halve(s))) {
+    if (halves_wrong(*s, k, shown, packed, bias, out, &written) && (wrong = 1))
+      printf("the output in bfloat16 is not the rounded one\n");
+    for (int64_t f = 0; k.rounds && f < s->filters; ++f)
+      through[0][f] = 0.5f, through[1][f] = 0, through[2][f] = 0.25f;
+    view = (gk_gradient_view){gradient,
+                              {(const float *)written, NULL, NULL, 0.5f, 0, 1},
+                              through[0],
+                              through[1],
+                              through[2]};
+    for (int64_t i = 0; i < out_count; ++i) {
+      float v = widened(written[i]), m = v > 0 ? gradient[i] : gradient[i] * 0.5f;
+      int64_t f = i % s->filters;
+      passed[i] = through[0][f] * m + (through[1][f] * v + through[2][f]);
+    }
+  } else {
+    memcpy(passed, gradient, (size_t)out_count * sizeof *passed);
+  }
+  k.run_backward(s, 2, shown, view, backward, input, accumulate, wanted, weights_gradient,
                  bias_gradient, partial, scratch);
   reference exact = {
       calloc((size_t)out_count, sizeof(double)), calloc((size_t)in_count, sizeof(double)),
       calloc((size_t)weight_count, sizeof(double)), calloc((size_t)s->filters, sizeof(double))};
   for (int64_t i = 0; i < in_count; ++i) exact.input[i] = accumulate;
-  compute(s, in, weights, bias, gradient, k.rounds, &exact);
+  compute(s, in, weights, bias, passed, k.rounds, &exact);
   const char *names[] = {"output", "input gradient", "weight gradient", "bias gradient",
                          "sum for the batch norm"};
   double far[] = {distance(out, exact.out, out_count), distance(input, exact.input, in_count),
@@ -204,7 +273,6 @@ static int check(const gk_convolution *s, int rectified) {
   if (wanted.sums != NULL)
     far[4] = sums_distance(&in, s->n * s->height * s->width, s->channels, mean, sums, k.sum_tiles,
                            exact.input);
-  int wrong = 0;
   for (int i = 0; i < 5; ++i) {
     if (far[i] <= 2e-5) continue;
     wrong = 1;
@@ -222,6 +290,8 @@ static int check(const gk_convolution *s, int rectified) {
                   scratch, statistics, packed, backward,         partial,
                   mean,    sums};
   for (size_t i = 0; i < sizeof all / sizeof *all; ++i) gk_free(all[i]);
+  for (int i = 0; i < 3; ++i) gk_free(through[i]);
+  gk_free(passed), gk_free(read), gk_free(written);
   free(exact.out), free(exact.input), free(exact.weights), free(exact.bias);
   return wrong;
 }

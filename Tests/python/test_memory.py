@@ -29,6 +29,8 @@ def held(what):  # MiB: VmRSS now, VmHWM at most so far
 images = np.ones((2, 3, 32, 32), np.float32)
 graft.resnet(8).forward(images, training=True)  # the first use of threads and of the library
 empty = held("VmRSS")
+"""
+VGG = """
 network = graft.vgg(16, seed=1)
 network.threads = 2
 """
@@ -48,7 +50,7 @@ def weights(network: graft.Network) -> float:
 
 def test_training_keeps_no_second_copy_of_the_weights() -> None:
     """Weights, gradients, momentum, the values of two images; one layer's packed weights and sums."""
-    peak, = told("""
+    peak, = told(VGG + """
 sgd = graft.SGD(network, learning_rate=0.01, momentum=0.9)
 for _ in range(2):
     output = network.forward(images, training=True)
@@ -85,14 +87,32 @@ print(held("VmHWM") - empty)
     assert values < peak < values + given + 40
 
 
+def test_bfloat16_halves_what_batch_norms_read() -> None:
+    """Ten convolutions of 4 MiB each in float32, each before a batch norm."""
+    program = """
+network = graft.Network((16, 32, 32))
+x = network.input
+for index in range(10):
+    x = network.convolution(f"conv{index}", x, 16, padding=1)
+    x = network.relu(network.batch_norm(f"norm{index}", x))
+network.finish(x)
+network.precision = "%s"
+gradient = np.ones((64, 16, 32, 32), np.float32)
+network.backward(network.forward(gradient, training=True))
+print(held("VmHWM") - empty)
+"""
+    whole, half = told(program % "float32")[0], told(program % "bfloat16")[0]
+    assert 15 < whole - half < 25
+
+
 @pytest.mark.parametrize("take", [False, True])
 def test_a_predictor_that_takes_the_weights_holds_none_twice(take: bool) -> None:
     predicted = f"""
 predict = graft.Predictor(network, take={take}, threads=2)
 predict(images)
 """
-    peak, = told(predicted + "print(held('VmHWM') - empty)")
-    trained, = told("""
+    peak, = told(VGG + predicted + "print(held('VmHWM') - empty)")
+    trained, = told(VGG + """
 network.backward(np.ones_like(network.forward(images, training=True)))
 state = network.state_dict()
 """ + predicted + "print(held('VmRSS') - empty)")

@@ -18,6 +18,9 @@ typedef struct gk_view {
   const float *shift;
   float slope;   /* 1 for no rectifier */
   float ceiling; /* 0 for none */
+  /* 1: x is numbers in bfloat16, whatever its type says. Convolutions, sums and batch norms read
+   * them, nobody else. */
+  int32_t halves;
 } gk_view;
 
 /* A gradient on its way back from a view's value to x. First through the rectifier,
@@ -50,7 +53,12 @@ typedef struct gk_convolution {
    * in float32 all the same: groups of fewer than 16 channels or filters, kernels larger than 1 x 1
    * that put out at most 16 pixels, and everything by the depthwise and grouped kernels. */
   int64_t bfloat16;
+  /* 1, where gk_convolution_can_halve or the kernel is the depthwise one: out is numbers in
+   * bfloat16, whatever its type says, and statistics are those before they were rounded. */
+  int64_t halves;
 } gk_convolution;
+
+int gk_convolution_can_halve(const gk_convolution *s);
 
 #define GK_MAX_KERNEL 31
 

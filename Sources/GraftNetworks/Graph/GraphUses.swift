@@ -38,6 +38,25 @@ struct GraphUses {
     return slope
   }
 
+  /// Whether a node's numbers may be rounded to bfloat16 where that is wanted: batch norms alone read
+  /// them, and no pool does through those.
+  func mayBeHalf(_ index: Graph.Index) -> Bool {
+    let norms = norms(of: index)
+    return index != output && !norms.isEmpty && norms.count == readers[index]
+      && !norms.contains { isPooled($0.reader) }
+  }
+
+  private func isPooled(_ index: Graph.Index) -> Bool {
+    graph.nodes.indices.dropFirst(index + 1).contains { next in
+      guard isNeeded[next], graph.nodes[next].inputs.contains(index) else { return false }
+      switch graph.nodes[next].layer {
+      case .pool, .globalPool: return true
+      case .rectifier: return isPooled(next)
+      default: return false
+      }
+    }
+  }
+
   /// The batch norms that read a node.
   func norms(of index: Graph.Index) -> [(reader: Graph.Index, tensors: BatchNormTensors)] {
     var norms: [(reader: Graph.Index, tensors: BatchNormTensors)] = []

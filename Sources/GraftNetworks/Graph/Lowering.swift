@@ -86,7 +86,7 @@ struct Lowering {
       operations.append(
         ConvolutionOperation(
           settings: settings, weight: weight, bias: bias, input: input, output: result,
-          norms: norms.map(\.norm)))
+          norms: norms.map(\.norm), mayHalve: uses.mayBeHalf(index)))
       values[index] = result
       count(to: index)
       addNorms(norms, of: result)

@@ -30,6 +30,15 @@ enum ConvolutionKernel {
     }
   }
 
+  /// Whether it can round its output to bfloat16.
+  func canHalve(_ shape: inout gk_convolution) -> Bool {
+    switch self {
+    case .general: gk_convolution_can_halve(&shape) != 0
+    case .depthwise: true
+    case .grouped: false
+    }
+  }
+
   /// For each worker.
   func scratchSize(_ shape: inout gk_convolution) -> Int {
     switch self {

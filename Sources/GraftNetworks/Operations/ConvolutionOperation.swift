@@ -12,10 +12,12 @@ final class ConvolutionOperation: Operation {
   /// The batch norms that read the output's storage.
   private let norms: [BatchNorm]
   private let kernel: ConvolutionKernel
+  /// Whether all who read the output can read it in bfloat16, and may: a batch norm comes next.
+  private let mayHalve: Bool
 
   init(
     settings: Convolution, weight: NetworkTensor, bias: NetworkTensor?, input: Value,
-    output: Value, norms: [BatchNorm]
+    output: Value, norms: [BatchNorm], mayHalve: Bool
   ) {
     self.settings = settings
     self.weight = weight
@@ -23,6 +25,7 @@ final class ConvolutionOperation: Operation {
     self.input = input
     self.output = output
     self.norms = norms
+    self.mayHalve = mayHalve
     kernel = ConvolutionKernel(
       ConvolutionOperation.shape(settings, input.shape, output.shape, images: 1))
   }
@@ -40,17 +43,23 @@ final class ConvolutionOperation: Operation {
       padding_height: Int64(settings.padding.height), padding_width: Int64(settings.padding.width),
       dilation_height: Int64(settings.dilation.height),
       dilation_width: Int64(settings.dilation.width), groups: Int64(settings.groups),
-      bfloat16: precision == .bfloat16 ? 1 : 0)
+      bfloat16: precision == .bfloat16 ? 1 : 0, halves: 0)
   }
 
   private func shape(_ pass: Pass) -> gk_convolution {
-    ConvolutionOperation.shape(
+    var shape = ConvolutionOperation.shape(
       settings, input.shape, output.shape, images: pass.images, precision: pass.precision)
+    shape.halves = output.storage.isHalf ? 1 : 0
+    return shape
   }
 
   func reserve(_ pass: Pass) throws(GraftError) {
-    try output.storage.reserve(images: pass.images)
-    var shape = shape(pass)
+    var shape = ConvolutionOperation.shape(
+      settings, input.shape, output.shape, images: pass.images, precision: pass.precision)
+    try output.storage.reserve(
+      images: pass.images,
+      isHalf: mayHalve && pass.precision == .bfloat16 && kernel.canHalve(&shape))
+    shape = self.shape(pass)
     let scratch = product([Int(pass.threads), kernel.scratchSize(&shape)])
     let statistics = product([Int(kernel.tiles(&shape).count), 2, output.shape.channels])
     let sums = product([Int(kernel.sumTiles(&shape)), 2, input.shape.channels])

@@ -22,7 +22,7 @@ final class SumOperation: Operation {
   }
 
   func forward(_ pass: Pass) {
-    let none = gk_view(x: nil, scale: nil, shift: nil, slope: 1, ceiling: 0)
+    let none = gk_view(x: nil, scale: nil, shift: nil, slope: 1, ceiling: 0, halves: 0)
     gk_sum_forward(
       pass.threads, a.view, b?.view ?? none, slope, output.storage.pointer,
       Int64(pass.images * output.shape.pixels), Int64(output.shape.channels))

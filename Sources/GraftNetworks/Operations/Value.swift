@@ -8,16 +8,23 @@ final class Storage {
   /// Where the numbers lie in somebody else's memory.
   private var placed: UnsafeMutablePointer<Float>?
 
+  /// Whether they are rounded to bfloat16, two to a float's room.
+  private(set) var isHalf = false
+
   init(shape: ImageShape) { self.shape = shape }
+
+  var halves: Int32 { isHalf ? 1 : 0 }
 
   /// Puts the numbers into memory of the caller's, who keeps it.
   func place(_ pointer: UnsafeMutablePointer<Float>) { placed = pointer }
 
-  func reserve(images: Int) throws(GraftError) {
-    guard let count = product([images, shape.count]) else {
+  func reserve(images: Int, isHalf: Bool = false) throws(GraftError) {
+    guard var count = product([images, shape.count]) else {
       throw GraftError(.outOfMemory, "a batch of \(images) images of \(shape) is too large")
     }
     if placed != nil { return }
+    self.isHalf = isHalf
+    if isHalf { count = (count + 1) / 2 }
     if let buffer, buffer.count >= count { return }
     buffer = nil
     buffer = try Buffer(count: count, for: "the values of a batch, \(images) x \(shape)")
@@ -63,7 +70,8 @@ final class Value {
   var view: gk_view {
     gk_view(
       x: storage.pointer, scale: norm.map { UnsafePointer($0.scale.pointer) },
-      shift: norm.map { UnsafePointer($0.shift.pointer) }, slope: slope, ceiling: ceiling)
+      shift: norm.map { UnsafePointer($0.shift.pointer) }, slope: slope, ceiling: ceiling,
+      halves: storage.halves)
   }
 }
 
@@ -91,8 +99,8 @@ extension Value {
       return
     }
     let own = try ownPlain(pass)
-    let other = gk_view(x: buffer.pointer, scale: nil, shift: nil, slope: 1, ceiling: 0)
-    let mine = gk_view(x: own.pointer, scale: nil, shift: nil, slope: 1, ceiling: 0)
+    let other = gk_view(x: buffer.pointer, scale: nil, shift: nil, slope: 1, ceiling: 0, halves: 0)
+    let mine = gk_view(x: own.pointer, scale: nil, shift: nil, slope: 1, ceiling: 0, halves: 0)
     gk_sum_forward(
       pass.threads, mine, other, 1, own.pointer, Int64(pass.images * shape.pixels),
       Int64(shape.channels))
@@ -118,7 +126,8 @@ extension Value {
     switch gradient {
     case .none: return nil
     case .plain(let buffer):
-      let plain = gk_view(x: storage.pointer, scale: nil, shift: nil, slope: 1, ceiling: 0)
+      let plain = gk_view(
+        x: storage.pointer, scale: nil, shift: nil, slope: 1, ceiling: 0, halves: storage.halves)
       return (buffer, gk_gradient_view(g: buffer.pointer, value: plain, a: nil, b: nil, c: nil))
     case .pending(let buffer, let view): return (buffer, view)
     }

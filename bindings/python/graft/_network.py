@@ -283,7 +283,8 @@ class Network(Builder):
         With "bfloat16" convolutions round what they multiply, forward and backward, and add up in
         float32. Weights, batch norms and everything else stay float32, and so do evaluation and the
         convolutions that would gain nothing: depthwise ones, groups with fewer than 16 channels or
-        filters, and kernels larger than 1 x 1 that put out at most 16 pixels. Faster where
+        filters, and kernels larger than 1 x 1 that put out at most 16 pixels. What a convolution
+        puts out for batch norms alone is kept rounded, in half of the memory. Faster where
         `graft.instructions()` is "avx512bf16", slower elsewhere. (A `Trainer` sets it itself.)
         """
         return self._precision
