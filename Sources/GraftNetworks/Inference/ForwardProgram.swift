@@ -30,27 +30,25 @@ final class ForwardProgram {
   private final class Worker {
     let steps: ForwardSteps
     let workspace = Workspace()
+    /// What passes between the layers, and what they work in.
     private var arena: Buffer<Float>?
-    private var images = 0
+    private var (images, threads) = (0, Int32(0))
 
     init(_ steps: ForwardSteps) { self.steps = steps }
 
     /// Makes room for a batch.
     func reserve(_ pass: Pass) throws(GraftError) {
-      if images < pass.images {
-        (arena, images) = (nil, 0)
-        var starts: [Int] = []
-        var count = 0
-        for slot in steps.slots {
-          starts.append(count)
-          guard let size = product([slot, pass.images]) else {
-            throw GraftError(.outOfMemory, "\(pass.images) images between the layers are too large")
-          }
-          count += (size + 15) / 16 * 16
+      if pass.images > images || pass.threads > threads {
+        (arena, images, threads) = (nil, 0, 0)
+        var scratch: [Int] = []
+        for operation in steps.operations {
+          scratch.append(try (operation as? ForwardConvolution)?.scratch(pass) ?? 0)
         }
+        let (starts, count) = try steps.places(images: pass.images, scratch: scratch)
         let memory = try Buffer<Float>(count: count, for: "what passes between the layers")
-        for (storage, slot) in steps.places { storage.place(memory.pointer + starts[slot]) }
-        (arena, images) = (memory, pass.images)
+        for (life, start) in zip(steps.lives, starts) { life.storage.place(memory.pointer + start) }
+        workspace.place(scratch: memory.pointer)
+        (arena, images, threads) = (memory, pass.images, pass.threads)
       }
       for operation in steps.operations { try operation.reserve(pass) }
     }
@@ -79,7 +77,7 @@ final class ForwardProgram {
     self.output = output
     self.graph = copies ? nil : graph
     let steps = try ForwardSteps(graph, uses, output: output, weights: weights)
-    chunk = ForwardProgram.chunk(of: steps, weights)
+    chunk = try ForwardProgram.chunk(of: steps, weights)
     for linear in weights.linears.values { linear.rows = chunk }
     workers = [Worker(steps)]
     if copies {
@@ -89,8 +87,11 @@ final class ForwardProgram {
     }
   }
 
-  private static func chunk(of steps: ForwardSteps, _ weights: ForwardWeights) -> Int {
-    let image = max(1, steps.slots.reduce(0, +))
+  private static func chunk(of steps: ForwardSteps, _ weights: ForwardWeights) throws(GraftError)
+    -> Int
+  {
+    let none = [Int](repeating: 0, count: steps.operations.count)
+    let image = max(1, try steps.places(images: 1, scratch: none).count)
     let isHeavy = weights.convolutions.values.reduce(0) { $0 + $1.packed.count } >= heavy
     return min(max(1, room / image, isHeavy ? min(sharers, sharedRoom / image) : 1), 64)
   }

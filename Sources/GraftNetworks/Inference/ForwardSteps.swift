@@ -1,15 +1,13 @@
 import GraftSupport
 
-/// The operations of a forward pass, and where their values lie: a value's memory is another's as
+/// The operations of a forward pass, and how long their values live: a value's memory is another's as
 /// soon as nobody reads it any more.
 struct ForwardSteps {
   private(set) var operations: [any Operation] = []
   let input: Storage
   private(set) var output: Storage
-  /// Floats for one image of every piece of memory that values share.
-  private(set) var slots: [Int] = []
-  /// Which piece each storage but the input's and the output's has.
-  private(set) var places: [(storage: Storage, slot: Int)] = []
+  /// Of all values but the input and the output, the larger first.
+  private(set) var lives: [Life] = []
 
   private var reads: [[Storage]] = []
   private var writes: [Storage] = []
@@ -28,7 +26,7 @@ struct ForwardSteps {
     }
     // The output goes to the caller's memory, so it may not be the input's.
     self.output = (result.storage === input ? written(result) : plain(result)).storage
-    share()
+    findLives()
   }
 
   private mutating func append(_ operation: any Operation, reads: [Value], writes: Value) {
@@ -135,35 +133,57 @@ struct ForwardSteps {
     }
   }
 
-  /// Gives every value a piece of memory that is free while it lives, the one that fits best.
-  private mutating func share() {
+  /// From where to where every value but the input and the output lives.
+  private mutating func findLives() {
     var last: [ObjectIdentifier: Int] = [:]
     for (step, storages) in reads.enumerated() {
       for storage in storages { last[ObjectIdentifier(storage)] = step }
     }
-    var free: [Int] = []
-    var taken: [ObjectIdentifier: Int] = [:]
-    for step in operations.indices {
-      let storage = writes[step]
-      if storage !== output {
-        let need = storage.shape.count
-        let fits = free.filter { slots[$0] >= need }.min { slots[$0] < slots[$1] }
-        let slot: Int
-        if let found = fits ?? free.max(by: { slots[$0] < slots[$1] }) {
-          slot = found
-          slots[slot] = max(slots[slot], need)
-          free.removeAll { $0 == slot }
-        } else {
-          slot = slots.count
-          slots.append(need)
-        }
-        places.append((storage, slot))
-        taken[ObjectIdentifier(storage)] = slot
-      }
-      for read in reads[step] + [storage]
-      where (last[ObjectIdentifier(read)] ?? step) == step {
-        if let slot = taken.removeValue(forKey: ObjectIdentifier(read)) { free.append(slot) }
-      }
+    for (step, storage) in writes.enumerated() where storage !== output {
+      lives.append(Life(storage: storage, steps: step...(last[ObjectIdentifier(storage)] ?? step)))
     }
+    lives.sort { $0.storage.shape.count > $1.storage.shape.count }
+  }
+}
+
+extension ForwardSteps {
+  /// A value's place in memory that all share, by the steps that it is needed for.
+  struct Life {
+    let storage: Storage
+    let steps: ClosedRange<Int>
+  }
+
+  /// Where the values of so many images lie in one piece of memory, and how many floats it has: the
+  /// larger first, each as low as those allow that live at the same time.
+  ///
+  /// - Parameter scratch: how many floats every step needs for itself, at the beginning.
+  func places(images: Int, scratch: [Int]) throws(GraftError) -> (starts: [Int], count: Int) {
+    // Values of one size begin behind the scratch memory of all of them, so that one fits where
+    // another was.
+    var floors: [Int: Int] = [:]
+    for life in lives {
+      let floor = ((scratch[life.steps].max() ?? 0) + 15) / 16 * 16
+      floors[life.storage.shape.count, default: 0] = max(
+        floor, floors[life.storage.shape.count] ?? 0)
+    }
+    var taken: [(steps: ClosedRange<Int>, floats: Range<Int>)] = []
+    var starts: [Int] = []
+    var count = scratch.max() ?? 0
+    for life in lives {
+      guard let size = product([life.storage.shape.count, images]), size < 1 << 56 else {
+        throw GraftError(.outOfMemory, "\(images) images between the layers are too large")
+      }
+      var start = floors[life.storage.shape.count] ?? 0
+      for other in taken where other.steps.overlaps(life.steps) {
+        if start + size <= other.floats.lowerBound { break }
+        start = max(start, other.floats.upperBound)
+      }
+      let end = start + (size + 15) / 16 * 16
+      let place = taken.firstIndex { $0.floats.lowerBound > start } ?? taken.count
+      taken.insert((life.steps, start..<end), at: place)
+      starts.append(start)
+      count = max(count, end)
+    }
+    return (starts, count)
   }
 }

@@ -48,10 +48,13 @@ final class Workspace {
   struct Reserve {
     let name: String
     private var buffer: Buffer<Float>?
+    /// Where it lies in memory of another's.
+    private var placed: UnsafeMutablePointer<Float>?
 
     init(name: String) { self.name = name }
 
     mutating func drop() { buffer = nil }
+    mutating func place(_ pointer: UnsafeMutablePointer<Float>) { placed = pointer }
 
     mutating func reserve(_ count: Int) throws(GraftError) {
       if let buffer, buffer.count >= count { return }
@@ -60,7 +63,7 @@ final class Workspace {
     }
 
     /// Valid after `reserve`.
-    var pointer: UnsafeMutablePointer<Float> { buffer.unsafelyUnwrapped.pointer }
+    var pointer: UnsafeMutablePointer<Float> { placed ?? buffer.unsafelyUnwrapped.pointer }
   }
 
   func reserve(scratch: Int = 0, statistics: Int = 0, partial: Int = 0, weights: Int = 0)
@@ -71,6 +74,9 @@ final class Workspace {
     try self.partial.reserve(partial)
     try self.weights.reserve(weights)
   }
+
+  /// Puts the kernels' scratch memory into the caller's, who keeps it.
+  func place(scratch: UnsafeMutablePointer<Float>) { self.scratch.place(scratch) }
 
   /// Gives all of it back.
   func drop() {
