@@ -51,19 +51,24 @@ static inline int64_t gk_across_scratch(const gk_convolution *s) {
 
 /* ---- the weights' gradient by itself ----
  * Taken where the weights are many and the maps small, so that sums for every chunk of images would
- * cost more than the products. A tile is a panel of filters and a block of channels; it walks all
- * images, which lie as [block of channels][pixel][channel] and [panel][pixel][lane]. */
+ * cost more than the products, or more than copies of the images. A tile is a panel of filters and
+ * a block of channels; it walks all images, which lie as [block of channels][pixel][channel] and
+ * [panel][pixel][lane]. */
 #define GK_APART_CHANNELS 64 /* in a block */
 #define GK_APART_IMAGES 16   /* that are packed at once */
 #define GK_APART_PIXELS 512  /* whose products are added up one after the other */
 
 static inline int gk_is_apart(const gk_convolution *s) {
-  return !gk_is_paired(s) && s->groups == 1 && s->dilation_height == 1 && s->dilation_width == 1 &&
-         !gk_is_winograd(s) && s->kernel_height <= GK_ACROSS_KERNEL &&
-         s->kernel_width <= GK_ACROSS_KERNEL && s->height * s->width <= GK_ACROSS_PIXELS &&
-         s->out_height * s->out_width <= GK_ACROSS_PIXELS &&
-         (s->kernel_height * s->kernel_width > 1 || s->out_height * s->out_width <= 16) &&
-         s->channels * s->filters * s->kernel_height * s->kernel_width >= 1 << 15;
+  if (gk_is_paired(s) || s->groups > 1 || s->dilation_height > 1 || s->dilation_width > 1 ||
+      gk_is_winograd(s) || s->kernel_height > GK_ACROSS_KERNEL ||
+      s->kernel_width > GK_ACROSS_KERNEL)
+    return 0;
+  int64_t pixels = s->height * s->width, out_pixels = s->out_height * s->out_width;
+  int64_t kernel = s->kernel_height * s->kernel_width, weights = s->channels * s->filters * kernel;
+  int small = pixels <= GK_ACROSS_PIXELS && out_pixels <= GK_ACROSS_PIXELS &&
+              (kernel > 1 || out_pixels <= 16);
+  int many = 2 * gk_chunks(s) * weights >= s->n * (pixels * s->channels + out_pixels * s->filters);
+  return weights >= 1 << 15 && (small || many);
 }
 
 /* Floats of all images as they are packed: the input's, and behind them the output gradient's. */

@@ -47,24 +47,44 @@ static void put(float *packed, const float *weights, int64_t k, int64_t inputs, 
   halves[1] = 2 * k + 1 < inputs ? gk_bfloat16(weights[(2 * k + 1) * step]) : 0;
 }
 
-/* Writes the units first to end - 1 of all taps: `width` lanes, of which `live` are filters. */
+#define TURNED 64 /* units times taps that are turned round at once */
+
+/* A lane's numbers from [unit][tap] to [tap][unit][lane], the taps `step` floats apart. */
+static inline __attribute__((always_inline)) void turn(const float *from, float *to, int64_t units,
+                                                       int64_t taps, int64_t step, int64_t width) {
+  for (int64_t c = 0; c < units; ++c)
+    for (int64_t t = 0; t < taps; ++t) to[t * step + c * width] = from[c * taps + t];
+}
+
+/* Writes some units of all taps: `width` lanes, of which `live` are filters. */
 static void pack_block(const gk_convolution *s, const float *weights, float *packed, int64_t first,
-                       int64_t end, int64_t width, int64_t live) {
+                       int64_t count, int64_t width, int64_t live) {
   int64_t channels = s->channels / s->groups, units = gk_in_units(s);
-  int64_t kernel = s->kernel_height * s->kernel_width;
-  int paired = gk_is_paired(s);
-  for (int64_t i = 0; i < width; ++i)
-    for (int64_t t = 0; t < kernel; ++t) {
-      const float *from = weights + i * channels * kernel + t;
-      float *to = packed + t * units * width + i;
-      if (i >= live) {
-        for (int64_t c = first; c < end; ++c) to[c * width] = 0;
-      } else if (paired) {
-        for (int64_t c = first; c < end; ++c) put(to + c * width, from, c, channels, kernel, 1);
-      } else {
-        for (int64_t c = first; c < end; ++c) to[c * width] = from[c * kernel];
-      }
+  int64_t taps = s->kernel_height * s->kernel_width;
+  /* Straight to their place the taps' numbers would often fall on the same lines of the cache. */
+  int waits = taps > 1 && taps <= TURNED;
+  float turned[TURNED * GK_PANEL];
+  float *to = waits ? turned : packed + first * width;
+  int64_t step = (waits ? count : units) * width;
+  for (int64_t i = 0; i < width; ++i) {
+    const float *from = weights + i * channels * taps;
+    if (i >= live) {
+      for (int64_t t = 0; t < taps; ++t)
+        for (int64_t c = 0; c < count; ++c) to[t * step + c * width + i] = 0;
+    } else if (gk_is_paired(s)) {
+      for (int64_t c = 0; c < count; ++c)
+        for (int64_t t = 0; t < taps; ++t)
+          put(to + t * step + c * width + i, from + t, first + c, channels, taps, 1);
+    } else if (taps == 1) {
+      turn(from + first, to + i, count, 1, step, width);
+    } else if (taps == 9) {
+      turn(from + first * 9, to + i, count, 9, step, width);
+    } else {
+      turn(from + first * taps, to + i, count, taps, step, width);
     }
+  }
+  for (int64_t t = 0; waits && t < taps; ++t)
+    memcpy(packed + (t * units + first) * width, turned + t * step, (size_t)step * sizeof(float));
 }
 
 static void pack_tile(void *context, int64_t tile, int worker) {
@@ -78,9 +98,9 @@ static void pack_tile(void *context, int64_t tile, int worker) {
   int64_t width = gk_panel_width(lane, padded), live = gk_min(width, filters - lane);
   const float *weights = job->weights + (group * filters + lane) * channels * kernel;
   float *packed = job->packed + (group * padded + lane) * units * kernel;
-  int64_t some = gk_max(1, 64 / kernel);
+  int64_t some = gk_max(1, TURNED / kernel);
   for (int64_t c = 0; c < units; c += some)
-    pack_block(s, weights, packed, c, gk_min(units, c + some), width, live);
+    pack_block(s, weights, packed, c, gk_min(some, units - c), width, live);
 }
 
 void gk_convolution_pack(const gk_convolution *s, int threads, const float *weights,
@@ -128,7 +148,7 @@ static void pack_backward_tile(void *context, int64_t tile, int worker) {
   int64_t group = tile / panels, lane = tile % panels * GK_PANEL;
   int64_t width = gk_panel_width(lane, padded), live = gk_min(width, channels - lane);
   const float *weights = job->weights + (group * filters * channels + lane) * kernel;
-  int64_t some = gk_max(1, 64 / kernel);
+  int64_t some = gk_max(1, TURNED / kernel);
   for (int64_t f = 0; f < units; f += some) {
     float *packed = job->packed + group * padded * units * kernel;
     for (int64_t py = 0; py < s->stride_height; ++py) {

@@ -328,6 +328,17 @@ static int draw(gk_convolution *s) {
     s->stride_height = s->stride_width = 1 + (below(5) == 0);
     s->dilation_height = s->dilation_width = 1;
   }
+  if (below(8) == 0) { /* many weights, few pixels */
+    s->n = 1 + below(5), s->groups = 1;
+    s->height = 1 + below(9), s->width = 1 + below(9);
+    s->channels = 16 * (1 + below(30)), s->filters = 16 * (1 + below(30));
+    if (below(4) == 0) ++s->channels;
+    if (below(4) == 0) --s->filters;
+    s->kernel_height = below(3) == 0 ? 3 : 1, s->kernel_width = below(3) == 0 ? 3 : 1;
+    s->stride_height = s->stride_width = 1 + below(2);
+    s->padding_height = (s->kernel_height - 1) / 2, s->padding_width = (s->kernel_width - 1) / 2;
+    s->dilation_height = s->dilation_width = 1;
+  }
   if (below(8) == 0) { /* few filters */
     s->groups = 1, s->channels = 32 + below(80), s->filters = 1 + below(12);
     s->kernel_width = 2 + below(2), s->dilation_width = 1;
