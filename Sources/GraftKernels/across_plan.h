@@ -20,7 +20,7 @@
 #define GK_ACROSS_LEAST 4
 
 /* Whether the shape allows both passes to work across images. */
-static inline int gk_is_across(const gk_convolution *s) {
+static inline int gk_fits_across(const gk_convolution *s) {
   return !gk_is_paired(s) && s->groups == 1 && s->stride_height == 1 && s->stride_width == 1 &&
          s->dilation_height == 1 && s->dilation_width == 1 && !gk_is_winograd(s) &&
          s->kernel_height * s->kernel_width > 1 && s->kernel_height <= GK_ACROSS_KERNEL &&
@@ -28,8 +28,12 @@ static inline int gk_is_across(const gk_convolution *s) {
          s->padding_width < s->kernel_width && s->height * s->width <= GK_ACROSS_PIXELS &&
          s->out_height * s->out_width <= GK_ACROSS_PIXELS && s->out_width < 16 &&
          s->channels % 16 == 0 && s->filters % 16 == 0 && s->channels >= 32 && s->filters >= 32 &&
-         s->channels <= GK_ACROSS_CHANNELS && s->filters <= GK_ACROSS_CHANNELS &&
-         s->n >= GK_ACROSS_LEAST;
+         s->channels <= GK_ACROSS_CHANNELS && s->filters <= GK_ACROSS_CHANNELS;
+}
+
+/* Whether they do. (A batch of fewer images goes another way, to the same bits.) */
+static inline int gk_is_across(const gk_convolution *s) {
+  return s->n >= GK_ACROSS_LEAST && gk_fits_across(s);
 }
 
 /* Images in a tile whose input takes so many floats each. */

@@ -53,7 +53,7 @@ size_t gk_convolution_scratch_size(const gk_convolution *s) {
   }
   int64_t size = gk_winograd_scratch(s) + copies + gk_ceil_div(gk_waiting(s), 16) * 16;
   size = gk_max(size, gk_max(gk_across_scratch(s), gk_apart_scratch(s)));
-  size = gk_max(size, gk_local_scratch(s));
+  size = gk_max(size, gk_max(gk_local_scratch(s), gk_flat_scratch(s)));
   return (size_t)(gk_ceil_div(size, 16) * 16);
 }
 
@@ -74,9 +74,24 @@ int gk_convolution_can_halve(const gk_convolution *s) { return gk_is_paired(s); 
 
 static int64_t bands(const gk_convolution *s) { return gk_ceil_div(s->out_height, gk_band(s)); }
 
-int64_t gk_convolution_band(const gk_convolution *s) { return gk_band(s); }
+int64_t gk_convolution_tiles(const gk_convolution *s) {
+  if (!gk_is_flat(s)) return s->n * bands(s);
+  gk_product product;
+  gk_forward_product(s, &product);
+  return gk_ceil_div(s->n * s->out_height * s->out_width, product.share);
+}
 
-int64_t gk_convolution_tiles(const gk_convolution *s) { return s->n * bands(s); }
+int64_t gk_convolution_tile_pixels(const gk_convolution *s, int64_t sizes[2]) {
+  int64_t period = bands(s), tile = gk_band(s) * s->out_width;
+  int64_t pixels = s->out_height * s->out_width;
+  if (gk_is_flat(s)) {
+    gk_product product;
+    gk_forward_product(s, &product);
+    tile = product.share, pixels *= s->n, period = gk_ceil_div(pixels, tile);
+  }
+  sizes[0] = tile, sizes[1] = pixels - (period - 1) * tile;
+  return period;
+}
 
 /* Tiles across images: of those whose input takes so many floats, and of so many filters. */
 static int64_t across_tiles(const gk_convolution *s, int64_t floats, int64_t filters) {
@@ -85,12 +100,25 @@ static int64_t across_tiles(const gk_convolution *s, int64_t floats, int64_t fil
 
 void gk_convolution_forward(const gk_convolution *s, int threads, gk_view in, const float *packed,
                             const float *bias, float *out, float *statistics, float *scratch) {
+  const gk_tiles *tiles = gk_tiles_here();
+  if (gk_is_flat(s)) {
+    gk_flat_job job = {.in = in,
+                       .packed = packed,
+                       .bias = bias,
+                       .out = out,
+                       .statistics = statistics,
+                       .scratch = scratch,
+                       .scratch_stride = (int64_t)gk_convolution_scratch_size(s)};
+    gk_product *product = job.products.product;
+    gk_forward_product(s, product);
+    gk_parallel_for(threads, product->blocks * product->parts, tiles->flat_forward, &job);
+    return;
+  }
   gk_runs runs;
   gk_forward_runs(s, gk_in_units(s), &runs);
   gk_forward_job job = {s,          in,         packed,  bias,
                         out,        statistics, scratch, (int64_t)gk_convolution_scratch_size(s),
                         gk_band(s), bands(s),   &runs};
-  const gk_tiles *tiles = gk_tiles_here();
   if (gk_is_winograd_wide(s))
     gk_parallel_for(threads, gk_winograd_tiles(s, s->filters), tiles->winograd_forward, &job);
   else if (gk_is_across(s))
@@ -180,6 +208,11 @@ static void winograd_wide_backward(const gk_backward_job *job, int threads) {
 }
 
 int64_t gk_convolution_sum_tiles(const gk_convolution *s) {
+  if (gk_is_flat_back(s) && s->stride_height == 1 && s->stride_width == 1) {
+    gk_products products;
+    gk_input_products(s, &products);
+    return products.product[0].blocks;
+  }
   return gk_is_local(s) && !gk_is_apart(s) ? gk_chunks(s) : 0;
 }
 
@@ -213,6 +246,19 @@ void gk_convolution_backward(const gk_convolution *s, int threads, gk_view in,
     gk_parallel_for(threads,
                     across_tiles(s, s->out_height * s->out_width * s->filters, s->channels),
                     tiles->across_input, &job);
+    job.input_gradient = NULL;
+  }
+  if (gk_is_flat_back(s) && input_gradient != NULL) {
+    gk_flat_job flat = {.in = in,
+                        .gradient = gradient,
+                        .packed = packed_backward,
+                        .out = input_gradient,
+                        .accumulate = accumulate,
+                        .sums = sums,
+                        .scratch = scratch,
+                        .scratch_stride = job.scratch_stride};
+    gk_input_products(s, &flat.products);
+    gk_parallel_for(threads, flat.products.tiles, tiles->flat_input, &flat);
     job.input_gradient = NULL;
   }
   if (!job.apart || job.input_gradient != NULL)

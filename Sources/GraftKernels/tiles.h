@@ -12,6 +12,7 @@
 #include "depthwise_plan.h"
 #include "dropout_jobs.h"
 #include "elementwise_jobs.h"
+#include "flat_plan.h"
 #include "graft_parallel.h"
 #include "local_plan.h"
 #include "pooling_jobs.h"
@@ -65,6 +66,18 @@ typedef struct gk_winograd_weights_job {
   int64_t chunks, stride; /* of sums to join, and floats from one to the next */
 } gk_winograd_weights_job;
 
+/* What a product over all pixels works on, in either pass (flat_plan.h). */
+typedef struct gk_flat_job {
+  gk_products products;
+  gk_view in;
+  gk_gradient_view gradient;
+  const float *packed, *bias;
+  float *out, *statistics, *scratch;
+  int accumulate;
+  gk_gradient_sums sums; /* of a tile's pixels */
+  int64_t scratch_stride;
+} gk_flat_job;
+
 /* What both passes of a depthwise convolution work on. */
 typedef struct gk_depthwise_job {
   const gk_convolution *shape;
@@ -86,6 +99,7 @@ typedef struct gk_tiles {
   gk_tile winograd_forward, winograd_input, winograd_wait, winograd_weights;
   gk_tile winograd_pack, winograd_unpack;
   gk_tile across_forward, across_input, apart_pack, apart_weights;
+  gk_tile flat_forward, flat_input;
   gk_tile sum, rectify, apply, moments, reduce, sgd;
   gk_tile concatenate, split, dropout, dropout_backward;
   gk_tile pool, pool_backward, global_pool, global_pool_backward, shortcut, shortcut_backward;

@@ -20,6 +20,7 @@
 #include "convolution_backward_tiles.h"
 #include "winograd_wide_tiles.h"
 #include "across_tiles.h"
+#include "flat_tiles.h"
 #include "depthwise_tiles.h"
 #include "grouped_tiles.h"
 #include "elementwise_tiles.h"
@@ -40,6 +41,8 @@ const gk_tiles TILES = {
     .across_input = across_input_tile,
     .apart_pack = apart_pack_tile,
     .apart_weights = apart_weights_tile,
+    .flat_forward = flat_forward_tile,
+    .flat_input = flat_input_tile,
     .depthwise_forward = depthwise_forward_tile,
     .depthwise_backward = depthwise_backward_tile,
     .sum = sum_tile,

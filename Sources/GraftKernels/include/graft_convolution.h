@@ -68,9 +68,10 @@ size_t gk_convolution_packed_backward_size(const gk_convolution *s); /* weights,
 size_t gk_convolution_scratch_size(const gk_convolution *s);         /* for each worker */
 size_t gk_convolution_partial_size(const gk_convolution *s);         /* all chunks of gradients */
 
-/* Forward tiles, each an image's band of rows; each leaves 2 x filters floats of statistics. */
+/* Tiles that each leave 2 x filters floats of statistics. */
 int64_t gk_convolution_tiles(const gk_convolution *s);
-int64_t gk_convolution_band(const gk_convolution *s); /* rows in a tile but an image's last */
+/* Pixels of a tile: sizes[1] in every period-th, sizes[0] in the others. Gives the period. */
+int64_t gk_convolution_tile_pixels(const gk_convolution *s, int64_t sizes[2]);
 
 /* Repacks weights, filters x channels/groups x kernel, for the kernels. */
 void gk_convolution_pack(const gk_convolution *s, int threads, const float *weights, float *packed);

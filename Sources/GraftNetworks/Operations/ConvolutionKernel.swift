@@ -56,13 +56,29 @@ enum ConvolutionKernel {
     }
   }
 
-  /// Forward tiles, and rows of output in each but an image's last.
-  func tiles(_ shape: inout gk_convolution) -> (count: Int64, band: Int64) {
+  /// Forward tiles.
+  func tiles(_ shape: inout gk_convolution) -> Int64 {
     switch self {
-    case .general: (gk_convolution_tiles(&shape), gk_convolution_band(&shape))
-    case .depthwise: (gk_depthwise_tiles(&shape), gk_depthwise_band(&shape))
-    case .grouped: (gk_grouped_tiles(&shape), gk_grouped_band(&shape))
+    case .general: gk_convolution_tiles(&shape)
+    case .depthwise: gk_depthwise_tiles(&shape)
+    case .grouped: gk_grouped_tiles(&shape)
     }
+  }
+
+  /// Pixels of a tile: the second of `sizes` in every `period`-th, the first in the others.
+  func tilePixels(_ shape: inout gk_convolution) -> (period: Int64, sizes: (Int64, Int64)) {
+    let band: Int64
+    switch self {
+    case .general:
+      var sizes: [Int64] = [0, 0]
+      let period = gk_convolution_tile_pixels(&shape, &sizes)
+      return (period, (sizes[0], sizes[1]))
+    case .depthwise: band = gk_depthwise_band(&shape)
+    case .grouped: band = gk_grouped_band(&shape)
+    }
+    let period = tiles(&shape) / shape.n
+    let last = shape.out_height - (period - 1) * band
+    return (period, (band * shape.out_width, last * shape.out_width))
   }
 
   func pack(

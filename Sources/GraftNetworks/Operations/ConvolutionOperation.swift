@@ -61,7 +61,7 @@ final class ConvolutionOperation: Operation {
       isHalf: mayHalve && pass.precision == .bfloat16 && kernel.canHalve(&shape))
     shape = self.shape(pass)
     let scratch = product([Int(pass.threads), kernel.scratchSize(&shape)])
-    let statistics = product([Int(kernel.tiles(&shape).count), 2, output.shape.channels])
+    let statistics = product([Int(kernel.tiles(&shape)), 2, output.shape.channels])
     let sums = product([Int(kernel.sumTiles(&shape)), 2, input.shape.channels])
     guard let scratch, let statistics, let sums else {
       throw GraftError(.outOfMemory, "\(weight.name): the work on this batch is too large")
@@ -82,13 +82,11 @@ final class ConvolutionOperation: Operation {
       &shape, pass.threads, input.view, packed, bias?.values.pointer,
       output.storage.pointer, statistics, pass.workspace.scratch.pointer)
     guard let statistics else { return }
-    let (tiles, band) = kernel.tiles(&shape)
-    let period = tiles / shape.n
-    let last = shape.out_height - (period - 1) * band
+    let tiles = kernel.tiles(&shape)
+    let (period, sizes) = kernel.tilePixels(&shape)
     for norm in norms {
       norm.takeStatistics(
-        statistics, tiles: tiles, period: period,
-        sizes: (band * shape.out_width, last * shape.out_width),
+        statistics, tiles: tiles, period: period, sizes: sizes,
         count: pass.images * output.shape.pixels)
     }
   }
