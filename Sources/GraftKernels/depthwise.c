@@ -4,6 +4,9 @@
 
 #include "tiles.h"
 
+/* From so many images on a thread takes whole ones: a band's successor is then its own. */
+#define WHOLE_IMAGES 16
+
 int gk_is_depthwise(const gk_convolution *s) {
   return s->groups > 1 && s->groups == s->channels && s->groups == s->filters;
 }
@@ -59,7 +62,9 @@ void gk_depthwise_forward(const gk_convolution *s, int threads, gk_view in, cons
   job.scratch_stride = (int64_t)gk_depthwise_scratch_size(s);
   job.band = gk_depthwise_rows(s);
   job.bands = gk_ceil_div(s->out_height, job.band);
-  gk_parallel_for(threads, gk_depthwise_tiles(s), gk_tiles_here()->depthwise_forward, &job);
+  job.together = s->n >= WHOLE_IMAGES ? job.bands : 1;
+  gk_parallel_for(threads, gk_depthwise_tiles(s) / job.together, gk_tiles_here()->depthwise_forward,
+                  &job);
 }
 
 int64_t gk_depthwise_sum_tiles(const gk_convolution *s) { return chunks(s); }

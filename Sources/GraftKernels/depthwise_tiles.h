@@ -75,13 +75,15 @@ typedef struct depthwise_taps {
 #define DEPTHWISE_ROW(T)                                                                        \
   static void depthwise_row_##T(const depthwise_taps *taps, const float *weights, vf start,     \
                                 const float *in, int64_t in_step, float *out, int64_t out_step, \
-                                int64_t columns, int accumulate, int past) {                    \
+                                int64_t columns, int accumulate, int past, const float *ahead,  \
+                                int64_t ahead_step) {                                           \
     vf w[T];                                                                                    \
     const float *from[T];                                                                       \
     UNROLL for (int t = 0; t < T; ++t) w[t] = load(weights + taps->weight[t]);                  \
     UNROLL for (int t = 0; t < T; ++t) from[t] = in + taps->offset[t];                          \
     for (int64_t x = 0; x < columns; ++x) {                                                     \
       vf sum = accumulate ? load(out + x * out_step) : start;                                   \
+      ask_for(ahead + x * ahead_step);                                                          \
       UNROLL for (int t = 0; t < T; ++t) sum += load(from[t] + x * in_step) * w[t];             \
       if (past)                                                                                 \
         store_past(out + x * out_step, sum);                                                    \
@@ -97,8 +99,9 @@ DEPTHWISE_ROW(9)
 
 static void depthwise_row_any(const depthwise_taps *taps, const float *weights, vf start,
                               const float *in, int64_t in_step, float *out, int64_t out_step,
-                              int64_t columns, int accumulate, int past) {
-  (void)past;
+                              int64_t columns, int accumulate, int past, const float *ahead,
+                              int64_t ahead_step) {
+  (void)past, (void)ahead, (void)ahead_step;
   for (int64_t x = 0; x < columns; ++x) {
     vf sum = accumulate ? load(out + x * out_step) : start;
     for (int64_t t = 0; t < taps->count; ++t)
@@ -107,11 +110,12 @@ static void depthwise_row_any(const depthwise_taps *taps, const float *weights, 
   }
 }
 
-/* One row of `columns` pixels for all channels. The last, incomplete vector of an output that has
- * no lanes to spare goes through a copy, a pixel at a time. */
+/* One row of `columns` pixels for all channels. `ahead` is the row to ask for. The last, incomplete
+ * vector of an output that has no lanes to spare goes through a copy, a pixel at a time. */
 static void depthwise_row(const depthwise_taps *taps, const float *weights, const float *bias,
                           const float *in, int64_t in_step, float *out, int64_t out_step,
-                          int64_t columns, int64_t channels, int accumulate, int past) {
+                          int64_t columns, int64_t channels, int accumulate, int past,
+                          const float *ahead, int64_t ahead_step) {
   for (int64_t c = 0; c < channels; c += LANES) {
     int64_t live = gk_min(LANES, channels - c);
     float lanes[LANES];
@@ -120,8 +124,9 @@ static void depthwise_row(const depthwise_taps *taps, const float *weights, cons
     const float *w = weights + c, *from = in + c;
     if (live == LANES) {
       switch (taps->count) {
-#define ROW(T)                                                                                    \
-  depthwise_row_##T(taps, w, start, from, in_step, out + c, out_step, columns, accumulate, past); \
+#define ROW(T)                                                                                   \
+  depthwise_row_##T(taps, w, start, from, in_step, out + c, out_step, columns, accumulate, past, \
+                    ahead + c, ahead_step);                                                      \
   break;
         case 1:
           ROW(1)
@@ -141,7 +146,7 @@ static void depthwise_row(const depthwise_taps *taps, const float *weights, cons
       float copy[LANES] = {0};
       float *to = out + x * out_step + c;
       memcpy(copy, accumulate ? to : lanes, (size_t)live * sizeof(float));
-      depthwise_row_any(taps, w, start, from + x * in_step, in_step, copy, 0, 1, 1, 0);
+      depthwise_row_any(taps, w, start, from + x * in_step, in_step, copy, 0, 1, 1, 0, ahead, 0);
       memcpy(to, copy, (size_t)live * sizeof(float));
     }
   }
@@ -159,12 +164,27 @@ static void depthwise_forward_taps(const gk_convolution *s, depthwise_block bloc
     }
 }
 
-static void depthwise_forward_tile(void *context, int64_t tile, int worker) {
-  const gk_depthwise_job *job = context;
+/* While one band is computed, the caches are asked for the rows of the next, which is the next
+ * image's first after an image's last: a line for every vector, so that memory and arithmetic go on
+ * side by side. */
+
+/* The last row of the input that a row of output reads. */
+static int64_t depthwise_last(const gk_convolution *s, int64_t row) {
+  return row * s->stride_height + (s->kernel_height - 1) * s->dilation_height - s->padding_height;
+}
+
+/* Where row `row` of all images' begins, which have `height` each; 0 where there are not `rows` of
+ * them. */
+static int64_t depthwise_next(const gk_convolution *s, int64_t row, int64_t rows, int64_t height,
+                              int64_t width) {
+  return row >= 0 && row + rows <= s->n * height ? row * width * s->channels : 0;
+}
+
+/* A band of an image's rows of output. */
+static void depthwise_forward_band(const gk_depthwise_job *job, int64_t tile, float *scratch) {
   const gk_convolution *s = job->shape;
   int64_t image = tile / job->bands, first = tile % job->bands * job->band;
   int64_t rows = gk_min(job->band, s->out_height - first), pixels = rows * s->out_width;
-  float *scratch = job->scratch + worker * job->scratch_stride;
   float *out = job->out + (image * s->out_height + first) * s->out_width * s->filters;
   float *waiting = scratch + job->scratch_stride - gk_depthwise_waiting(s);
   gk_half *halves =
@@ -181,10 +201,14 @@ static void depthwise_forward_tile(void *context, int64_t tile, int worker) {
                         gk_in_rows(s, rows), block);
     float *to = waits ? waiting : out + c;
     int64_t step = waits ? block.lanes : s->filters;
-    for (int64_t y = 0; y < rows; ++y)
+    for (int64_t y = 0; y < rows; ++y) {
+      int64_t next = image * s->height + depthwise_last(s, first + y + job->band);
       depthwise_row(&taps, job->packed, job->bias != NULL ? job->bias + c : NULL,
                     scratch + y * s->stride_height * row, s->stride_width * block.lanes,
-                    to + y * s->out_width * step, step, s->out_width, block.live, 0, 0);
+                    to + y * s->out_width * step, step, s->out_width, block.live, 0, 0,
+                    job->in.x + depthwise_next(s, next, 1, s->height, s->width) + c,
+                    s->stride_width * s->channels);
+    }
     if (job->statistics != NULL) {
       float *statistics = job->statistics + tile * 2 * s->filters + c;
       moments(to, pixels, block.live, step, statistics, statistics + s->filters);
@@ -197,14 +221,28 @@ static void depthwise_forward_tile(void *context, int64_t tile, int worker) {
   }
 }
 
+static void depthwise_forward_tile(void *context, int64_t tile, int worker) {
+  const gk_depthwise_job *job = context;
+  float *scratch = job->scratch + worker * job->scratch_stride;
+  for (int64_t i = 0; i < job->together; ++i)
+    depthwise_forward_band(job, tile * job->together + i, scratch);
+}
+
 /* ---- backward ---- */
 
 #define DEPTHWISE_WEIGHTS 9
 
+/* The output gradient, and the values that it is read with, of the next band. */
+typedef struct depthwise_ahead {
+  const float *g, *y;
+  int64_t row, step;
+} depthwise_ahead;
+
 /* Adds a band's share of DEPTHWISE_WEIGHTS or fewer taps' gradients, for a block's lanes. */
 static void depthwise_weights(const depthwise_taps *taps, int64_t first, const float *x,
                               int64_t x_row, int64_t x_step, const float *d, int64_t d_row,
-                              int64_t lanes, int64_t rows, int64_t columns, float *partial) {
+                              int64_t lanes, int64_t rows, int64_t columns, float *partial,
+                              const depthwise_ahead *ahead) {
   int64_t many = gk_min(DEPTHWISE_WEIGHTS, taps->count - first);
   for (int64_t c = 0; c < lanes; c += LANES) {
     vf sums[DEPTHWISE_WEIGHTS];
@@ -216,6 +254,8 @@ static void depthwise_weights(const depthwise_taps *taps, int64_t first, const f
         UNROLL for (int t = 0; t < DEPTHWISE_WEIGHTS; ++t) from[t] = xs + taps->offset[first + t];
         for (int64_t p = 0; p < columns; ++p) {
           vf g = load(ds + p * lanes);
+          ask_for(ahead->g + r * ahead->row + p * ahead->step + c);
+          ask_for(ahead->y + r * ahead->row + p * ahead->step + c);
           UNROLL for (int t = 0; t < DEPTHWISE_WEIGHTS; ++t) sums[t] +=
               load(from[t] + p * x_step) * g;
         }
@@ -266,6 +306,11 @@ static void depthwise_input(const gk_depthwise_job *job, int64_t image, int64_t 
       gk_goes_past(job->input_gradient, s->n * s->height * s->width * s->channels, s->channels);
   int waits = past && sums != NULL;
   int64_t step = s->channels;
+  const float *ahead =
+      job->in.x + block.first +
+      depthwise_next(
+          s, image * s->height + depthwise_last(s, first + job->band) - s->stride_height + 1,
+          high - low, s->height, s->width);
   if (waits) out = waiting, step = lanes;
   for (int64_t py = 0; py < s->stride_height; ++py) {
     for (int64_t px = 0; px < s->stride_width; ++px) {
@@ -276,7 +321,9 @@ static void depthwise_input(const gk_depthwise_job *job, int64_t image, int64_t 
       for (int64_t y = first; y < end; ++y)
         depthwise_row(&taps, job->packed, NULL, d + (y - first) * row, lanes,
                       out + ((py + (y - first) * s->stride_height) * s->width + px) * step,
-                      s->stride_width * step, columns, block.live, job->accumulate, past && !waits);
+                      s->stride_width * step, columns, block.live, job->accumulate, past && !waits,
+                      ahead + ((py + (y - first) * s->stride_height) * s->width + px) * s->channels,
+                      s->stride_width * s->channels);
     }
   }
   if (sums == NULL) return;
@@ -289,51 +336,53 @@ static void depthwise_input(const gk_depthwise_job *job, int64_t image, int64_t 
       store_past(place + p * s->channels + i, load(out + p * lanes + i));
 }
 
-/* All of a chunk's images, for one block of channels. */
-static void depthwise_backward_block(const gk_depthwise_job *job, int64_t chunk,
-                                     depthwise_block block, float *d, float *partial, float *sums) {
+/* A band of an image, for one block of channels. */
+static void depthwise_backward_band(const gk_depthwise_job *job, int64_t image, int64_t y,
+                                    int64_t rows, depthwise_block block, float *d, float *partial,
+                                    float *sums) {
   const gk_convolution *s = job->shape;
-  int64_t lanes = block.lanes, band = job->band;
+  int64_t lanes = block.lanes, live = gk_min(rows, s->out_height - y);
   int64_t row = (job->halo.left + s->out_width + job->halo.right) * lanes;
   int64_t x_row = gk_depthwise_in_width(s) * lanes * s->stride_height;
-  float *x = d + (job->halo.low + band + job->halo.high) * row;
+  float *x = d + (job->halo.low + job->band + job->halo.high) * row;
   float *waiting = d + job->scratch_stride - gk_depthwise_input_waiting(s);
+  depthwise_copy_gradient(d, job, image, y - job->halo.low, job->halo.low + rows + job->halo.high,
+                          block);
+  if (job->input_gradient != NULL) depthwise_input(job, image, y, rows, d, block, waiting, sums);
+  if (live <= 0) return;
+  const float *inside = d + job->halo.low * row + job->halo.left * lanes;
+  depthwise_copy_rows(x, s, &job->in, image, y * s->stride_height - s->padding_height,
+                      gk_in_rows(s, live), block);
   depthwise_taps taps;
   depthwise_forward_taps(s, block, gk_lanes(s), &taps);
-  /* Input rows past those of the output (a stride that does not divide the height). */
-  int64_t all = gk_max(s->out_height, gk_ceil_div(s->height, s->stride_height));
-  int64_t end = gk_min(s->n, (chunk + 1) * job->chunk_images);
-  for (int64_t image = chunk * job->chunk_images; image < end; ++image) {
-    for (int64_t y = 0; y < all; y += band) {
-      int64_t rows = gk_min(band, all - y), live = gk_min(rows, s->out_height - y);
-      depthwise_copy_gradient(d, job, image, y - job->halo.low,
-                              job->halo.low + rows + job->halo.high, block);
-      if (job->input_gradient != NULL)
-        depthwise_input(job, image, y, rows, d, block, waiting, sums);
-      if (live <= 0) continue;
-      const float *inside = d + job->halo.low * row + job->halo.left * lanes;
-      depthwise_copy_rows(x, s, &job->in, image, y * s->stride_height - s->padding_height,
-                          gk_in_rows(s, live), block);
-      for (int64_t t = 0; t < taps.count; t += DEPTHWISE_WEIGHTS)
-        depthwise_weights(&taps, t, x, x_row, s->stride_width * lanes, inside, row, lanes, live,
-                          s->out_width, partial);
-      if (!job->want_bias) continue;
-      float *bias = partial + taps.count * gk_lanes(s) + block.first;
-      for (int64_t r = 0; r < live; ++r)
-        for (int64_t p = 0; p < s->out_width; ++p)
-          for (int64_t c = 0; c < lanes; ++c) bias[c] += inside[r * row + p * lanes + c];
-    }
-  }
+  const float *y_values = job->gradient.value.x != NULL ? job->gradient.value.x : job->gradient.g;
+  int64_t next = depthwise_next(s, image * s->out_height + y + job->band + job->halo.high, live,
+                                s->out_height, s->out_width);
+  depthwise_ahead ahead = {job->gradient.g + next + block.first, y_values + next + block.first,
+                           s->out_width * s->channels, s->channels};
+  for (int64_t t = 0; t < taps.count; t += DEPTHWISE_WEIGHTS)
+    depthwise_weights(&taps, t, x, x_row, s->stride_width * lanes, inside, row, lanes, live,
+                      s->out_width, partial, &ahead);
+  if (!job->want_bias) return;
+  float *bias = partial + taps.count * gk_lanes(s) + block.first;
+  for (int64_t r = 0; r < live; ++r)
+    for (int64_t p = 0; p < s->out_width; ++p)
+      for (int64_t c = 0; c < lanes; ++c) bias[c] += inside[r * row + p * lanes + c];
 }
 
 static void depthwise_backward_tile(void *context, int64_t chunk, int worker) {
   const gk_depthwise_job *job = context;
-  float *partial = job->partial + chunk * job->partial_stride;
-  float *sums = job->sums.sums;
-  if (sums != NULL) sums += chunk * 2 * job->shape->channels;
+  const gk_convolution *s = job->shape;
+  float *partial = job->partial + chunk * job->partial_stride, *sums = job->sums.sums;
+  if (sums != NULL) sums += chunk * 2 * s->channels;
   zero(partial, job->partial_stride);
-  if (sums != NULL) zero(sums, 2 * job->shape->channels);
-  for (int64_t c = 0; c < job->shape->channels; c += GK_DEPTHWISE_BLOCK)
-    depthwise_backward_block(job, chunk, depthwise_block_at(job->shape, c),
-                             job->scratch + worker * job->scratch_stride, partial, sums);
+  if (sums != NULL) zero(sums, 2 * s->channels);
+  /* Input rows past those of the output (a stride that does not divide the height). */
+  int64_t all = gk_max(s->out_height, gk_ceil_div(s->height, s->stride_height));
+  int64_t end = gk_min(s->n, (chunk + 1) * job->chunk_images);
+  for (int64_t image = chunk * job->chunk_images; image < end; ++image)
+    for (int64_t y = 0; y < all; y += job->band)
+      for (int64_t c = 0; c < s->channels; c += GK_DEPTHWISE_BLOCK)
+        depthwise_backward_band(job, image, y, gk_min(job->band, all - y), depthwise_block_at(s, c),
+                                job->scratch + worker * job->scratch_stride, partial, sums);
 }

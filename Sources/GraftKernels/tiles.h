@@ -85,6 +85,7 @@ typedef struct gk_depthwise_job {
   const float *packed, *bias;
   float *out, *statistics, *scratch;
   int64_t scratch_stride, band, bands;
+  int64_t together; /* bands that a thread takes one after the other */
   gk_gradient_view gradient;
   float *input_gradient;
   int accumulate, want_bias;

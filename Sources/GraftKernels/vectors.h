@@ -18,6 +18,8 @@ INLINE void store_past(float *p, vf v) {
   store(p, v);
 #endif
 }
+/* Asks for the cache line at p, wherever that is. */
+INLINE void ask_for(const float *p) { __builtin_prefetch(p, 0, 3); }
 /* (Less zero and not plus zero: the compiler takes the first for no operation.) */
 INLINE vf splat(float x) { return x - (vf){0}; }
 INLINE vf choose(vi mask, vf yes, vf no) { return (vf)(((vi)yes & mask) | ((vi)no & ~mask)); }
