@@ -203,11 +203,12 @@ static void depthwise_forward_band(const gk_depthwise_job *job, int64_t tile, fl
     int64_t step = waits ? block.lanes : s->filters;
     for (int64_t y = 0; y < rows; ++y) {
       int64_t next = image * s->height + depthwise_last(s, first + y + job->band);
-      depthwise_row(&taps, job->packed, job->bias != NULL ? job->bias + c : NULL,
-                    scratch + y * s->stride_height * row, s->stride_width * block.lanes,
-                    to + y * s->out_width * step, step, s->out_width, block.live, 0, 0,
-                    job->in.x + depthwise_next(s, next, 1, s->height, s->width) + c,
-                    s->stride_width * s->channels);
+      depthwise_row(
+          &taps, job->packed, job->bias != NULL ? job->bias + c : NULL,
+          scratch + y * s->stride_height * row, s->stride_width * block.lanes,
+          to + y * s->out_width * step, step, s->out_width, block.live, 0, 0,
+          job->in.x + view_floats(&job->in, depthwise_next(s, next, 1, s->height, s->width) + c),
+          view_floats(&job->in, s->stride_width * s->channels));
     }
     if (job->statistics != NULL) {
       float *statistics = job->statistics + tile * 2 * s->filters + c;
@@ -235,6 +236,7 @@ static void depthwise_forward_tile(void *context, int64_t tile, int worker) {
 /* The output gradient, and the values that it is read with, of the next band. */
 typedef struct depthwise_ahead {
   const float *g, *y;
+  int halves; /* y is bfloat16 */
   int64_t row, step;
 } depthwise_ahead;
 
@@ -254,8 +256,9 @@ static void depthwise_weights(const depthwise_taps *taps, int64_t first, const f
         UNROLL for (int t = 0; t < DEPTHWISE_WEIGHTS; ++t) from[t] = xs + taps->offset[first + t];
         for (int64_t p = 0; p < columns; ++p) {
           vf g = load(ds + p * lanes);
-          ask_for(ahead->g + r * ahead->row + p * ahead->step + c);
-          ask_for(ahead->y + r * ahead->row + p * ahead->step + c);
+          int64_t at = r * ahead->row + p * ahead->step + c;
+          ask_for(ahead->g + at);
+          ask_for(ahead->y + (at >> ahead->halves));
           UNROLL for (int t = 0; t < DEPTHWISE_WEIGHTS; ++t) sums[t] +=
               load(from[t] + p * x_step) * g;
         }
@@ -306,11 +309,8 @@ static void depthwise_input(const gk_depthwise_job *job, int64_t image, int64_t 
       gk_goes_past(job->input_gradient, s->n * s->height * s->width * s->channels, s->channels);
   int waits = past && sums != NULL;
   int64_t step = s->channels;
-  const float *ahead =
-      job->in.x + block.first +
-      depthwise_next(
-          s, image * s->height + depthwise_last(s, first + job->band) - s->stride_height + 1,
-          high - low, s->height, s->width);
+  int64_t next = image * s->height + depthwise_last(s, first + job->band) - s->stride_height + 1;
+  next = depthwise_next(s, next, high - low, s->height, s->width) + block.first;
   if (waits) out = waiting, step = lanes;
   for (int64_t py = 0; py < s->stride_height; ++py) {
     for (int64_t px = 0; px < s->stride_width; ++px) {
@@ -319,11 +319,14 @@ static void depthwise_input(const gk_depthwise_job *job, int64_t image, int64_t 
       int64_t columns = gk_depthwise_phase_rows(s->width, px, s->stride_width);
       int64_t end = gk_min(first + rows, gk_depthwise_phase_rows(s->height, py, s->stride_height));
       for (int64_t y = first; y < end; ++y)
-        depthwise_row(&taps, job->packed, NULL, d + (y - first) * row, lanes,
-                      out + ((py + (y - first) * s->stride_height) * s->width + px) * step,
-                      s->stride_width * step, columns, block.live, job->accumulate, past && !waits,
-                      ahead + ((py + (y - first) * s->stride_height) * s->width + px) * s->channels,
-                      s->stride_width * s->channels);
+        depthwise_row(
+            &taps, job->packed, NULL, d + (y - first) * row, lanes,
+            out + ((py + (y - first) * s->stride_height) * s->width + px) * step,
+            s->stride_width * step, columns, block.live, job->accumulate, past && !waits,
+            job->in.x + view_floats(&job->in,
+                                    next + ((py + (y - first) * s->stride_height) * s->width + px) *
+                                               s->channels),
+            view_floats(&job->in, s->stride_width * s->channels));
     }
   }
   if (sums == NULL) return;
@@ -355,11 +358,14 @@ static void depthwise_backward_band(const gk_depthwise_job *job, int64_t image, 
                       gk_in_rows(s, live), block);
   depthwise_taps taps;
   depthwise_forward_taps(s, block, gk_lanes(s), &taps);
-  const float *y_values = job->gradient.value.x != NULL ? job->gradient.value.x : job->gradient.g;
+  const gk_view *value = &job->gradient.value;
+  int halves = value->x != NULL && value->halves;
   int64_t next = depthwise_next(s, image * s->out_height + y + job->band + job->halo.high, live,
                                 s->out_height, s->out_width);
-  depthwise_ahead ahead = {job->gradient.g + next + block.first, y_values + next + block.first,
-                           s->out_width * s->channels, s->channels};
+  next += block.first;
+  depthwise_ahead ahead = {job->gradient.g + next,
+                           value->x != NULL ? value->x + (next >> halves) : job->gradient.g + next,
+                           halves, s->out_width * s->channels, s->channels};
   for (int64_t t = 0; t < taps.count; t += DEPTHWISE_WEIGHTS)
     depthwise_weights(&taps, t, x, x_row, s->stride_width * lanes, inside, row, lanes, live,
                       s->out_width, partial, &ahead);

@@ -75,6 +75,10 @@ INLINE pixel_vectors next_vectors(int64_t left) {
 /* The channel that vector i of v begins at. */
 #define VECTOR(i) ((i) < v - 1 ? (i)*LANES : last)
 
+/* Floats from the first that a view reads to its number `at`, or to the one before it; from a number
+ * to one `at` further. (To ask for: ask_for.) */
+INLINE int64_t view_floats(const gk_view *view, int64_t at) { return view->halves ? at / 2 : at; }
+
 INLINE void read_view_lanes(const int v, const int halves, int64_t last, int64_t c, float *to,
                             int64_t to_step, const gk_view *view, int64_t from, int64_t from_step,
                             int64_t pixels, int64_t at) {
