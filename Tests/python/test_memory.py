@@ -63,11 +63,11 @@ print(held("VmHWM") - empty)
         2 * 4 * np.prod(operation.shape) for operation in network.operations()
         if operation.kind in ("convolution", "pool", "linear")) / MIB
     largest = max(array.nbytes for array in network.state_dict().values()) / MIB
-    # Winograd's way has 16 numbers for 9.
-    expected = 3 * weights(network) + values + 2 * largest * 16 / 9
+    # (Winograd's way has up to 16 numbers for 9.)
+    expected = 3 * weights(network) + values
     assert weights(network) > 50  # all of them packed once would take this much more
     # The rest: gradients on their way, what threads work in.
-    assert expected - 40 < peak < expected + 25
+    assert expected - 10 < peak < expected + 2 * largest * 16 / 9 + 20
 
 
 def test_what_no_backward_pass_reads_is_not_kept() -> None:
@@ -117,11 +117,11 @@ network.backward(np.ones_like(network.forward(images, training=True)))
 state = network.state_dict()
 """ + predicted + "print(held('VmRSS') - empty)")
     once = weights(graft.vgg(16))
-    # Packed they take up to 16 / 9 of that; a network that was trained has gradients.
+    # (Packed they may take more. A network that was trained has gradients, too.)
     if take:
-        assert peak < 1.8 * once and trained < 1.8 * once
+        assert peak < 1.75 * once and trained < 1.75 * once
     else:
-        assert peak > 2.2 * once and trained > 2.9 * once
+        assert peak > 1.9 * once and trained > 2.7 * once
 
 
 def test_what_a_predictor_has_taken() -> None:
