@@ -105,7 +105,8 @@ static void local_backward_chunk(const gk_backward_job *job, int64_t chunk, int 
   float *waiting = job->scratch + worker * job->scratch_stride;
   float *d = waiting + (block + 4) * channels + GK_SLACK;
   float *copy = d + (block + 4) * filters + GK_SLACK;
-  float *sums = job->sums.sums;
+  /* (Who makes the input's gradient leaves the sums.) */
+  float *sums = job->input_gradient != NULL ? job->sums.sums : NULL;
   if (sums != NULL) {
     sums += chunk * 2 * channels;
     memset(sums, 0, (size_t)(2 * channels) * sizeof(float));
