@@ -107,10 +107,13 @@ def test_with_more_or_fewer_networks(networks) -> None:
         (lambda shape: graft.resnet(20, input_shape=shape, shortcut="B", seed=1), 70),
         (lambda shape: graft.mobilenet_v2(input_shape=shape, seed=1), 10),
         (lambda shape: graft.wide_resnet(16, 2, dropout=0.3, input_shape=shape, seed=1), 19),
+        (lambda shape: graft.wide_resnet(10, 8, input_shape=shape, seed=1), 5),
         (lambda shape: graft.resnext(11, 4, 8, input_shape=shape, seed=1), 19),
         (lambda shape: graft.densenet(22, input_shape=shape, seed=1), 19),
     ],
-    ids=["ResNet-20", "MobileNetV2", "WRN-16-2", "ResNeXt-11 4x8d", "DenseNet-BC-22-12"],
+    ids=[
+        "ResNet-20", "MobileNetV2", "WRN-16-2", "WRN-10-8", "ResNeXt-11 4x8d",
+        "DenseNet-BC-22-12"],
 )
 def test_a_single_network_s_passes(make, count) -> None:
     rng = np.random.default_rng(0)
