@@ -111,7 +111,7 @@ void gk_convolution_forward(const gk_convolution *s, int threads, gk_view in, co
                        .scratch_stride = (int64_t)gk_convolution_scratch_size(s)};
     gk_product *product = job.products.product;
     gk_forward_product(s, product);
-    gk_parallel_for(threads, product->blocks * product->parts, tiles->flat_forward, &job);
+    gk_parallel_for(threads, gk_product_tiles(product), tiles->flat_forward, &job);
     return;
   }
   gk_runs runs;

@@ -11,12 +11,17 @@
 
 #include "across_plan.h"
 
-#define GK_FLAT_PIXELS 96 /* of a tile, at most */
+#define GK_FLAT_PIXELS 96 /* of a block, at most */
 #define GK_FLAT_TILES 6   /* that there should be, for the threads */
 #define GK_FLAT_PART 64   /* filters of a tile, at least */
-#define GK_FLAT_SHARES \
-  4096                    /* pixels up to which a tile leaves statistics of each of its quarters */
 #define GK_FLAT_TERMS 512 /* that are added up one after the other */
+/* Where there are many blocks of pixels, a tile takes a group of them. */
+#define GK_FLAT_GROUP 4
+#ifndef GK_FLAT_MANY /* the tests want it smaller */
+#define GK_FLAT_MANY 64
+#endif
+/* Pixels up to which statistics are left of a quarter of a block each. */
+#define GK_FLAT_SHARES 4096
 #define GK_FLAT_STRIDE 2
 #define GK_FLAT_TAPS (GK_ACROSS_KERNEL * GK_ACROSS_KERNEL)
 
@@ -52,8 +57,9 @@ typedef struct gk_product {
   int64_t taps;
   int64_t tap_y[GK_FLAT_TAPS], tap_x[GK_FLAT_TAPS];
   int64_t filters, weights; /* floats to where the weights begin */
-  int64_t blocks, pixels;   /* tiles of pixels, and pixels in each but the last */
+  int64_t blocks, pixels;   /* blocks of pixels, and pixels in each but the last */
   int64_t parts, part;      /* of the filters likewise */
+  int64_t group;            /* blocks that a tile takes one after the other */
   int64_t share;            /* pixels that share statistics */
 } gk_product;
 
@@ -81,6 +87,12 @@ static inline void gk_cut_product(gk_product *p) {
                               gk_ceil_div(p->filters, GK_FLAT_PART)));
   p->part = gk_ceil_div(gk_ceil_div(p->filters, p->parts), GK_PANEL) * GK_PANEL;
   p->parts = gk_ceil_div(p->filters, p->part);
+  p->group = p->blocks >= GK_FLAT_MANY ? GK_FLAT_GROUP : 1;
+}
+
+/* Tiles of the product. */
+static inline int64_t gk_product_tiles(const gk_product *p) {
+  return gk_ceil_div(p->blocks, p->group) * p->parts;
 }
 
 static inline void gk_forward_product(const gk_convolution *s, gk_product *p) {
@@ -135,7 +147,7 @@ static inline void gk_input_products(const gk_convolution *s, gk_products *all) 
         }
       weights += p->taps * s->filters * s->channels;
       gk_cut_product(p);
-      all->tiles += p->blocks * p->parts;
+      all->tiles += gk_product_tiles(p);
     }
 }
 

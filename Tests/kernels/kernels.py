@@ -40,8 +40,8 @@ def compile(*arguments: str | Path, sanitizers: str = "address,undefined") -> No
         compiler.append("-fuse-ld=lld")  # binutils' gold warns of each of the sanitizer's names
     subprocess.run(
         [*compiler, "-O1", "-g", f"-fsanitize={sanitizers}", "-fno-sanitize-recover=undefined",
-         "-DGK_LARGE=4096", "-DGK_WINOGRAD_ROOM=65536", "-I", SOURCES / "include", "-I", SOURCES,
-         *arguments], check=True)
+         "-DGK_LARGE=4096", "-DGK_FLAT_MANY=2", "-DGK_WINOGRAD_ROOM=65536",
+         "-I", SOURCES / "include", "-I", SOURCES, *arguments], check=True)
 
 
 def build(folder: Path) -> dict[str, Path]:
