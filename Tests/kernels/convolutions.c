@@ -346,6 +346,10 @@ static int draw(gk_convolution *s) {
   if (below(8) == 0) { /* single pixels */
     s->groups = 1, s->channels = 1 + below(below(3) == 0 ? 300 : 60), s->filters = 1 + below(70);
     if (below(2)) s->channels = 16 * (1 + below(12));
+    if (below(3) == 0) { /* of which the input's gradient is made by another pass (flat_plan.h) */
+      s->channels = 16 * (12 + below(5)), s->filters = 16 * (6 + below(3));
+      s->height = 1 + below(9), s->width = 1 + below(9);
+    }
     s->kernel_height = s->kernel_width = s->stride_height = s->stride_width = 1;
     s->padding_height = s->padding_width = 0;
   }
