@@ -105,7 +105,7 @@ static void pack_tile(void *context, int64_t tile, int worker) {
 
 void gk_convolution_pack(const gk_convolution *s, int threads, const float *weights,
                          float *packed) {
-  if (gk_is_winograd(s)) {
+  if (gk_is_winograd(s) && !gk_is_winograd_wide(s)) {
     gk_winograd_pack(s, threads, weights, packed);
     return;
   }
@@ -170,7 +170,7 @@ static void pack_backward_tile(void *context, int64_t tile, int worker) {
 
 void gk_convolution_pack_backward(const gk_convolution *s, int threads, const float *weights,
                                   float *packed) {
-  if (gk_is_winograd(s)) {
+  if (gk_is_winograd(s) && !gk_is_winograd_wide(s)) {
     gk_winograd_pack_backward(s, threads, weights, packed);
     return;
   }

@@ -28,9 +28,10 @@ static inline int64_t gk_panel_width(int64_t lane, int64_t padded) {
   return gk_min(GK_PANEL, padded - lane);
 }
 
-/* Products for an input channel, an output channel and a kernel: what is kept of the weights. */
+/* What is kept of a kernel's weights for an input and an output channel. */
 static inline int64_t gk_kernel_size(const gk_convolution *s) {
-  return gk_is_winograd(s) ? GK_POSITIONS : s->kernel_height * s->kernel_width;
+  return gk_is_winograd(s) && !gk_is_winograd_wide(s) ? GK_POSITIONS
+                                                      : s->kernel_height * s->kernel_width;
 }
 
 /* A set of runs. */

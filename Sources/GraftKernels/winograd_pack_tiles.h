@@ -1,6 +1,11 @@
 /* Weights of a 3 x 3 kernel to Winograd's sixteen positions, and their gradient back, for vectors
  * of LANES floats; a tile is a panel. Included by tiles_*.c after winograd_tiles.h. */
 
+/* The two middle ones of the four numbers that a row of three becomes: G of a, b and c is a,
+ * (a + b + c) / 2, (a - b + c) / 2, c. */
+#define WINOGRAD_MIDDLE(a, b, c, plus, minus) \
+  vf plus = 0.5f * ((a + c) + b), minus = 0.5f * ((a + c) - b);
+
 /* G g G'. g: [tap][lane], to: [position][lane], `step` floats from one to the next of either. */
 static void winograd_transform(const float *g, float *to, int64_t lanes, int64_t step,
                                int64_t position) {
@@ -9,14 +14,14 @@ static void winograd_transform(const float *g, float *to, int64_t lanes, int64_t
     UNROLL for (int j = 0; j < 3; ++j) {
       vf a = load(g + j * step + l), b = load(g + (3 + j) * step + l);
       vf c = load(g + (6 + j) * step + l);
-      rows[0][j] = a, rows[3][j] = c;
-      rows[1][j] = 0.5f * ((a + c) + b), rows[2][j] = 0.5f * ((a + c) - b);
+      WINOGRAD_MIDDLE(a, b, c, plus, minus)
+      rows[0][j] = a, rows[1][j] = plus, rows[2][j] = minus, rows[3][j] = c;
     }
     UNROLL for (int i = 0; i < 4; ++i) {
-      vf a = rows[i][0], b = rows[i][1], c = rows[i][2];
+      WINOGRAD_MIDDLE(rows[i][0], rows[i][1], rows[i][2], plus, minus)
       float *at = to + 4 * i * position + l;
-      store(at, a), store(at + 3 * position, c);
-      store(at + position, 0.5f * ((a + c) + b)), store(at + 2 * position, 0.5f * ((a + c) - b));
+      store(at, rows[i][0]), store(at + 3 * position, rows[i][2]);
+      store(at + position, plus), store(at + 2 * position, minus);
     }
   }
 }

@@ -1,11 +1,12 @@
 /* Winograd's way for 3 x 3 kernels: who takes it, and how its work is cut. Internal to the kernels.
  *
- * A square is 2 x 2 output pixels. Two ways share weights and transforms (winograd_tiles.h):
+ * A square is 2 x 2 output pixels. Two ways share the transforms (winograd_tiles.h):
  * - of few channels, an image's band of rows is a tile, and a block of its squares is transformed,
  *   multiplied and transformed back while it stays in the cache;
- * - of many ("wide", winograd_wide_tiles.h), where the weights' sixteen positions are more than a
- *   cache holds, a tile takes so many squares, of several images on small maps, that a read of the
- *   weights pays; the weights' gradient is a product of matrices over many images, not a copy of
+ * - of many ("wide", winograd_wide_tiles.h), where the weights are more than a cache holds, a tile
+ *   takes so many squares, of several images on small maps, that a read of the weights pays. They
+ *   lie as for any other convolution; a panel's sixteen positions are made when a tile needs them.
+ *   The weights' gradient is a product of matrices over many images, not a copy of
  *   the weights for every chunk of them. */
 #ifndef GRAFT_WINOGRAD_PLAN_H
 #define GRAFT_WINOGRAD_PLAN_H
@@ -21,6 +22,9 @@
 #define GK_WINOGRAD_WIDE 192
 #define GK_WINOGRAD_SQUARES 64  /* in a wide tile */
 #define GK_WINOGRAD_FILTERS 256 /* that a wide tile computes, at most */
+#define GK_WINOGRAD_PIECE 320   /* channels whose products are added up one after the other */
+/* Floats of a panel's weights at eight positions, for such a piece. */
+#define GK_WINOGRAD_MADE (8 * GK_WINOGRAD_PIECE * GK_PANEL)
 /* Floats of transformed inputs and gradients that wait for the weights' gradient, about. */
 #ifndef GK_WINOGRAD_ROOM /* the tests want it smaller */
 #define GK_WINOGRAD_ROOM (4 << 20)
@@ -106,14 +110,15 @@ static inline int64_t gk_winograd_filters(int64_t filters) {
 }
 
 /* Floats of scratch memory for a tile with so many input channels: its transformed squares, their
- * products, and `copied` floats of rows. A line more between squares, as above. */
+ * products, a panel's weights, and `copied` floats of rows. A line more between squares, as above.
+ */
 static inline int64_t gk_winograd_tile_scratch(const gk_convolution *s, int64_t channels,
                                                int64_t filters, int64_t copied) {
   gk_winograd_tiling t = gk_winograd_tile(s);
   int64_t squares = gk_winograd_squares(&t), made = gk_winograd_filters(filters);
   return GK_POSITIONS * (gk_winograd_position(squares, channels + 16) +
                          gk_winograd_position(squares, made + 16)) +
-         copied;
+         GK_WINOGRAD_MADE + copied;
 }
 
 /* Tiles of a batch, for so many filters. */

@@ -26,20 +26,83 @@ static winograd_part winograd_part_at(const gk_convolution *s, int64_t filters, 
   return part;
 }
 
-/* Products of one position for the part's filters, over channels that are cut where sums elsewhere
- * are. */
-static void winograd_position_products(const float *in, int64_t step, int64_t channels,
-                                       int64_t squares, const float *weights, int64_t filters,
-                                       const winograd_part *part, float *out, int64_t out_step) {
-  int64_t pieces = gk_ceil_div(channels, TERMS);
-  int64_t some = gk_ceil_div(gk_ceil_div(channels, pieces), 16) * 16;
-  for (int64_t lane = part->first; lane < part->end; lane += GK_PANEL) {
-    int64_t width = gk_panel_width(lane, filters), lanes = gk_min(width, SUBPANEL);
-    for (int64_t sub = 0; sub < width; sub += lanes)
-      for (int64_t c = 0; c < channels; c += some) {
-        winograd_walk walk = {step, gk_min(some, channels - c), width, out_step, c > 0};
-        winograd_multiply(&walk, in + c, squares, weights + lane * channels + c * width + sub,
-                          lanes, out + lane - part->first + sub);
+/* From three taps of a panel the weights of the middle positions of their row. from: the first
+ * tap's, tap floats to the next; to: [2][channel][lane]. */
+static void winograd_outer_weights(const float *from, int64_t tap, int64_t count, float *to) {
+  for (int64_t i = 0; i < count; i += LANES) {
+    vf a = load(from + i), b = load(from + tap + i), c = load(from + 2 * tap + i);
+    WINOGRAD_MIDDLE(a, b, c, plus, minus)
+    store(to + i, plus), store(to + count + i, minus);
+  }
+}
+
+/* From all nine taps the weights of the eight positions of the two middle rows. */
+static void winograd_inner_weights(const float *from, int64_t tap, int64_t count, float *to) {
+  for (int64_t i = 0; i < count; i += LANES) {
+    vf rows[2][3];
+    UNROLL for (int j = 0; j < 3; ++j) {
+      const float *at = from + j * tap + i;
+      vf a = load(at), b = load(at + 3 * tap), c = load(at + 6 * tap);
+      WINOGRAD_MIDDLE(a, b, c, plus, minus)
+      rows[0][j] = plus, rows[1][j] = minus;
+    }
+    UNROLL for (int r = 0; r < 2; ++r) {
+      float *at = to + 4 * r * count + i;
+      WINOGRAD_MIDDLE(rows[r][0], rows[r][1], rows[r][2], plus, minus)
+      store(at, rows[r][0]), store(at + 3 * count, rows[r][2]);
+      store(at + count, plus), store(at + 2 * count, minus);
+    }
+  }
+}
+
+/* What the products of a part walk over. */
+typedef struct winograd_products {
+  int64_t channels, filters; /* that the packed weights take and make */
+  int64_t squares;           /* of the part */
+  int64_t step, position;    /* of the transformed squares, as winograd_read's */
+  int64_t made, product;     /* of the products likewise */
+} winograd_products;
+
+/* One position's products for a panel; weights: the position's, of these channels. */
+static void winograd_panel(const winograd_products *p, int64_t position, const float *in,
+                           int64_t channels, int more, const float *weights, int64_t width,
+                           float *out) {
+  int64_t lanes = gk_min(width, SUBPANEL);
+  winograd_walk walk = {p->step, channels, width, p->made, more};
+  for (int64_t sub = 0; sub < width; sub += lanes)
+    winograd_multiply(&walk, in + position * p->position, p->squares, weights + sub, lanes,
+                      out + position * p->product + sub);
+}
+
+/* All positions' products for the part's filters. The weights' positions are made of a panel's nine
+ * taps as they are needed, for a piece of the channels: so they stay in the cache, and memory has
+ * nine numbers of a kernel and not sixteen. */
+static void winograd_wide_multiply(const winograd_products *p, const winograd_part *part,
+                                   const float *weights, const float *squares, float *room,
+                                   float *products) {
+  int64_t pieces = gk_ceil_div(p->channels, GK_WINOGRAD_PIECE);
+  int64_t most = gk_ceil_div(gk_ceil_div(p->channels, pieces), 16) * 16;
+  for (int64_t c = 0; c < p->channels; c += most) {
+    int64_t some = gk_min(most, p->channels - c);
+    const float *in = squares + c;
+    for (int rows = 0; rows < 3; ++rows) /* the first of the positions, the inner two, the last */
+      for (int64_t lane = part->first; lane < part->end; lane += GK_PANEL) {
+        int64_t width = gk_panel_width(lane, p->filters), tap = p->channels * width;
+        const float *taps = weights + lane * p->channels * 9 + c * width;
+        float *out = products + lane - part->first;
+        if (rows == 1) {
+          winograd_inner_weights(taps, tap, some * width, room);
+          for (int64_t i = 0; i < 8; ++i)
+            winograd_panel(p, 4 + i, in, some, c > 0, room + i * some * width, width, out);
+          continue;
+        }
+        int64_t first = rows == 0 ? 0 : 12;
+        taps += rows == 0 ? 0 : 6 * tap;
+        winograd_outer_weights(taps, tap, some * width, room);
+        winograd_panel(p, first, in, some, c > 0, taps, width, out);
+        winograd_panel(p, first + 1, in, some, c > 0, room, width, out);
+        winograd_panel(p, first + 2, in, some, c > 0, room + some * width, width, out);
+        winograd_panel(p, first + 3, in, some, c > 0, taps + 2 * tap, width, out);
       }
   }
 }
@@ -48,20 +111,22 @@ static void winograd_position_products(const float *in, int64_t step, int64_t ch
 static void winograd_wide_products(const gk_convolution *s, const winograd_part *part,
                                    int64_t channels, const float *weights, int64_t filters,
                                    const float *bias, int accumulate, const float *squares,
-                                   float *products, float *out) {
+                                   float *products, float *room, float *out) {
   const gk_winograd_tiling *t = &part->tiling;
-  int64_t most = gk_winograd_squares(t), step = channels + 16;
-  int64_t position = gk_winograd_position(most, step);
-  int64_t made = gk_winograd_filters(filters) + 16, product = gk_winograd_position(most, made);
-  int64_t live = part->images * part->rows * t->across, out_row = s->width * filters;
-  for (int64_t p = 0; p < GK_POSITIONS; ++p)
-    winograd_position_products(squares + p * position, step, channels, live,
-                               weights + p * filters * channels, filters, part,
-                               products + p * product, made);
+  int64_t most = gk_winograd_squares(t), out_row = s->width * filters;
+  int64_t made = gk_winograd_filters(filters) + 16;
+  winograd_products p = {.channels = channels,
+                         .filters = filters,
+                         .squares = part->images * part->rows * t->across,
+                         .step = channels + 16,
+                         .position = gk_winograd_position(most, channels + 16),
+                         .made = made,
+                         .product = gk_winograd_position(most, made)};
+  winograd_wide_multiply(&p, part, weights, squares, room, products);
   for (int64_t i = 0; i < part->images; ++i)
     for (int64_t r = 0; r < part->rows; ++r) {
       int64_t y = 2 * (part->row + r);
-      winograd_write(products + (i * part->rows + r) * t->across * made, product, made, t->across,
+      winograd_write(products + (i * part->rows + r) * t->across * made, p.product, made, t->across,
                      part->end - part->first, bias != NULL ? bias + part->first : NULL, accumulate,
                      y + 1 < s->height, s->width % 2 == 0,
                      out + ((part->image + i) * s->height + y) * out_row + part->first, out_row,
@@ -79,7 +144,8 @@ static void winograd_forward_tile(void *context, int64_t tile, int worker) {
   int64_t made = gk_winograd_filters(s->filters) + 16, row = gk_in_width(s) * channels;
   float *squares = job->scratch + worker * job->scratch_stride;
   float *products = squares + GK_POSITIONS * position;
-  float *copied = products + GK_POSITIONS * gk_winograd_position(most, made);
+  float *room = products + GK_POSITIONS * gk_winograd_position(most, made);
+  float *copied = room + GK_WINOGRAD_MADE;
   for (int64_t i = 0; i < part.images; ++i) {
     copy_rows(copied, NULL, s, &job->in, part.image + i, 0, 2 * part.row - 1, 2 * part.rows + 2);
     for (int64_t r = 0; r < part.rows; ++r)
@@ -88,7 +154,7 @@ static void winograd_forward_tile(void *context, int64_t tile, int worker) {
                     position);
   }
   winograd_wide_products(s, &part, channels, job->packed, s->filters, job->bias, 0, squares,
-                         products, job->out);
+                         products, room, job->out);
   for (int64_t i = part.image; job->statistics != NULL && i < part.image + part.images; ++i) {
     int64_t first = 2 * part.row, rows = gk_min(2 * part.rows, s->height - first);
     float *statistics =
@@ -110,7 +176,8 @@ static void winograd_input_tile(void *context, int64_t tile, int worker) {
   int64_t row = (job->halo_left + s->out_width + job->halo_right) * filters;
   float *squares = job->scratch + worker * job->scratch_stride;
   float *products = squares + GK_POSITIONS * position;
-  float *copied = products + GK_POSITIONS * gk_winograd_position(most, made);
+  float *room = products + GK_POSITIONS * gk_winograd_position(most, made);
+  float *copied = room + GK_WINOGRAD_MADE;
   for (int64_t i = 0; i < part.images; ++i) {
     copy_gradient(copied, NULL, job, part.image + i, 0, 2 * part.row - 1, 2 * part.rows + 2);
     for (int64_t r = 0; r < part.rows; ++r)
@@ -119,7 +186,7 @@ static void winograd_input_tile(void *context, int64_t tile, int worker) {
                     position);
   }
   winograd_wide_products(s, &part, filters, job->packed, s->channels, NULL, job->accumulate,
-                         squares, products, job->input_gradient);
+                         squares, products, room, job->input_gradient);
 }
 
 /* ---- the weights' gradient ------------------------------------------------------------------
