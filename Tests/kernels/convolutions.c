@@ -336,6 +336,7 @@ static int draw(gk_convolution *s) {
     if (below(4) == 0) --s->filters;
     s->kernel_height = below(3) == 0 ? 3 : 1, s->kernel_width = below(3) == 0 ? 3 : 1;
     s->stride_height = s->stride_width = 1 + below(2);
+    if (below(2)) s->kernel_height = s->kernel_width = s->stride_height = s->stride_width = 1;
     s->padding_height = (s->kernel_height - 1) / 2, s->padding_width = (s->kernel_width - 1) / 2;
     s->dilation_height = s->dilation_width = 1;
   }
