@@ -48,9 +48,9 @@ graft_status graft_predictor_create(const graft_network *network,
 /**
  * The same for a network that is not needed any more: its weights go over to the predictor layer by
  * layer, so that the two copies of all weights that graft_predictor_create has to hold are never
- * there at once. Afterwards all of the network's tensors are zeros, and it holds no memory that it
- * can make again; end it, or load weights. On an error its weights are what they were; a training
- * pass that waited to be run backward is forgotten either way.
+ * there at once. Afterwards all of the network's tensors are zeros, for whoever else holds it, too;
+ * end it, or load weights. On an error its weights are what they were; a training pass that waited
+ * to be run backward may be forgotten.
  *
  * @param options NULL for the defaults.
  * @param predictor receives the predictor; end it with graft_predictor_destroy.

@@ -38,6 +38,8 @@ private func create(
   let predictor = try required(predictor, "predictor")
   let given = try options(given, defaults: predictorDefaults, name: "options")
   let value = given.value == -1 ? nil : Network.Output(index: Int(given.value))
+  // Room for one more handle: nothing may fail once the weights are gone.
+  if takes { destroyHandle(try makeHandle(network), Network.self) }
   predictor.pointee = try makeHandle(
     try Predictor(
       network, value: value, folds: try flag(given.fold, "fold"), takes: takes,

@@ -6,8 +6,8 @@
  * - of many ("wide", winograd_wide_tiles.h), where the weights are more than a cache holds, a tile
  *   takes so many squares, of several images on small maps, that a read of the weights pays. They
  *   lie as for any other convolution; a panel's sixteen positions are made when a tile needs them.
- *   The weights' gradient is a product of matrices over many images, not a copy of
- *   the weights for every chunk of them. */
+ *   The weights' gradient is a product of matrices over many images, not a copy of the weights for
+ *   every chunk of them. */
 #ifndef GRAFT_WINOGRAD_PLAN_H
 #define GRAFT_WINOGRAD_PLAN_H
 

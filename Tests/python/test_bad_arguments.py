@@ -28,7 +28,7 @@ from bad_arguments.tables import FILLED, FUNCTIONS, STRUCTS
 
 PROGRAM = Path(__file__).parent / "bad_arguments" / "run.py"
 #: How long a call may take, the making of what it is made with included.
-SECONDS = 60
+SECONDS = 300
 
 
 def some(program: Path, arguments: list[Any], folder: Path) -> tuple[list[list[Any]], str]:

@@ -154,6 +154,26 @@ def test_the_same_bits_at_any_number_of_threads() -> None:
     assert all(result == results[0] for result in results)
 
 
+@pytest.mark.parametrize("pool", ["max_pool", "average_pool", "global_pool"])
+def test_a_dropout_of_nothing_changes_nothing(pool: str) -> None:
+    """Pools read what they pool in float32, whatever stands between them and a batch norm."""
+    rng = np.random.default_rng(0)
+    images = rng.standard_normal((9, 16, 8, 8), np.float32)
+    results = []
+    for drops in (False, True):
+        net = graft.Network((16, 8, 8))
+        y = net.relu(net.batch_norm("bn", net.convolution("conv", net.input, 48)))
+        y = net.dropout(y, 0) if drops else y
+        y = net.global_pool(y) if pool == "global_pool" else getattr(net, pool)(y, 2)
+        network = net.finish(net.linear("fc", y, 5), seed=1)
+        network.precision = "bfloat16"
+        gradient = np.random.default_rng(1).standard_normal((9, 5), np.float32)
+        results.append(passes(network, images, gradient))
+    assert all(np.isfinite(one).all() for one in results[0])
+    for one, other in zip(*results, strict=True):
+        assert one.tobytes() == other.tobytes()
+
+
 def test_a_backward_pass_does_as_its_forward_pass_did() -> None:
     rng = np.random.default_rng(0)
     images = rng.standard_normal((4, 16, 8, 8), np.float32)

@@ -9,6 +9,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from reference_joins import DenseNet, ResNeXt
 from reference_networks import VGG, MobileNetV2, ResNet, WideResNet, load
 from test_operations import run
@@ -116,6 +117,22 @@ def test_the_same_bits_at_any_number_of_threads(make) -> None:
         for result in results[1:]:
             for one, other in zip(result, results[0], strict=True):
                 assert one.tobytes() == other.tobytes()
+
+
+@pytest.mark.parametrize("threads", [1, 3, 8])
+def test_a_smaller_batch_may_need_more_room_to_work_in(threads: int) -> None:
+    """A 7 x 7 kernel's scratch memory is larger for up to 32 images than for more."""
+    network = graft.Network((32, 32, 32))
+    y = network.convolution("conv", network.input, 32, kernel=7, padding=3, bias=True)
+    network.finish(network.global_pool(network.relu(y)), seed=1)
+    state = network.state_dict()
+    predictor = graft.Predictor(network, threads=threads)
+    for count in (33, 32, 7, 33, 32):
+        x = images(count, (32, 32, 32), seed=count)
+        expected = F.conv2d(
+            torch.from_numpy(x), torch.from_numpy(state["conv.weight"]),
+            torch.from_numpy(state["conv.bias"]), padding=3).relu().mean((2, 3))
+        near(predictor(x).reshape(expected.shape), expected.numpy(), 1e-5)
 
 
 def test_a_predictor_is_the_network_as_it_was() -> None:

@@ -18,8 +18,8 @@ typedef struct gk_view {
   const float *shift;
   float slope;   /* 1 for no rectifier */
   float ceiling; /* 0 for none */
-  /* 1: x is numbers in bfloat16, whatever its type says. Convolutions, sums and batch norms read
-   * them, nobody else. */
+  /* 1: x is numbers in bfloat16, whatever its type says. All but pools and linear
+   * layers read them. */
   int32_t halves;
 } gk_view;
 
@@ -42,7 +42,7 @@ typedef struct gk_gradient_sums {
 } gk_gradient_sums;
 
 typedef struct gk_convolution {
-  int64_t n, height, width, channels;     /* input */
+  int64_t n, height, width, channels;     /* input; n is at least 1 */
   int64_t out_height, out_width, filters; /* output */
   int64_t kernel_height, kernel_width;    /* at most GK_MAX_KERNEL */
   int64_t stride_height, stride_width;
@@ -86,7 +86,7 @@ void gk_convolution_forward(const gk_convolution *s, int threads, gk_view in, co
 /* Tiles of the sums (gk_gradient_sums) that the backward pass leaves; 0 where it leaves none. */
 int64_t gk_convolution_sum_tiles(const gk_convolution *s);
 
-/* Gradients, in one pass over chunks of images of a fixed size.
+/* Gradients, cut into tiles by shapes alone.
  * input_gradient: with respect to the view's value; NULL if not wanted; added to what is there
  * where accumulate is not 0. weights_gradient: filters x channels/groups x kernel, written;
  * bias_gradient: written, NULL if not wanted.

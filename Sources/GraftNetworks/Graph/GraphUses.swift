@@ -38,8 +38,8 @@ struct GraphUses {
     return slope
   }
 
-  /// Whether a node's numbers may be rounded to bfloat16 where that is wanted: batch norms alone read
-  /// them, and no pool does through those.
+  /// Whether a node's numbers may be rounded to bfloat16 where that is wanted: batch norms alone
+  /// read them, and no pool does through those.
   func mayBeHalf(_ index: Graph.Index) -> Bool {
     let norms = norms(of: index)
     return index != output && !norms.isEmpty && norms.count == readers[index]
@@ -51,7 +51,7 @@ struct GraphUses {
       guard isNeeded[next], graph.nodes[next].inputs.contains(index) else { return false }
       switch graph.nodes[next].layer {
       case .pool, .globalPool: return true
-      case .rectifier: return isPooled(next)
+      case .rectifier, .dropout: return isPooled(next)
       default: return false
       }
     }

@@ -36,16 +36,23 @@ final class ForwardProgram {
 
     init(_ steps: ForwardSteps) { self.steps = steps }
 
-    /// Makes room for a batch.
+    /// Makes room for a batch. How the kernels cut their scratch memory depends on the batch, and a
+    /// smaller one may need more of it: every other size is laid out anew.
     func reserve(_ pass: Pass) throws(GraftError) {
-      if pass.images > images || pass.threads > threads {
-        (arena, images, threads) = (nil, 0, 0)
+      if pass.images != images || pass.threads != threads {
+        (images, threads) = (0, 0)
         var scratch: [Int] = []
         for operation in steps.operations {
           scratch.append(try (operation as? ForwardConvolution)?.scratch(pass) ?? 0)
         }
         let (starts, count) = try steps.places(images: pass.images, scratch: scratch)
-        let memory = try Buffer<Float>(count: count, for: "what passes between the layers")
+        let memory: Buffer<Float>
+        if let arena, arena.count >= count {
+          memory = arena
+        } else {
+          arena = nil
+          memory = try Buffer(count: count, for: "what passes between the layers")
+        }
         for (life, start) in zip(steps.lives, starts) { life.storage.place(memory.pointer + start) }
         workspace.place(scratch: memory.pointer)
         (arena, images, threads) = (memory, pass.images, pass.threads)

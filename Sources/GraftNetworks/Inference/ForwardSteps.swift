@@ -1,6 +1,6 @@
 import GraftSupport
 
-/// The operations of a forward pass, and how long their values live: a value's memory is another's as
+/// The operations of a forward pass, and how long values live: a value's memory is another's as
 /// soon as nobody reads it any more.
 struct ForwardSteps {
   private(set) var operations: [any Operation] = []

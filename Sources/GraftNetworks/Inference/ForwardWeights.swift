@@ -39,8 +39,8 @@ final class ForwardWeights {
     }
   }
 
-  /// Reads the tensors. `discarding` makes a convolution's zeros as soon as they are read; where
-  /// this throws, nothing has changed.
+  /// Reads the tensors. `discarding` makes them zeros as soon as they are read; where this
+  /// throws, nothing has changed.
   func prepare(threads: Int, discarding: Bool = false) throws(GraftError) {
     let packed = convolutions.values.sorted { $0.place < $1.place }
     // One worker's room for the weights of a layer that takes up a batch norm.
@@ -55,7 +55,10 @@ final class ForwardWeights {
       if discarding { weight.discard() }
     }
     for norm in norms.values { norm.useRunningStatistics() }
-    for linear in linears.values { linear.prepare() }
+    for linear in linears.values {
+      linear.prepare()
+      if discarding { linear.source?.weight.discard() }
+    }
   }
 
   /// Lets go of the tensors: what was prepared stays.
