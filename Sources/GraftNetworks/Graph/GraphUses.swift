@@ -47,14 +47,16 @@ struct GraphUses {
   }
 
   private func isPooled(_ index: Graph.Index) -> Bool {
-    graph.nodes.indices.dropFirst(index + 1).contains { next in
-      guard isNeeded[next], graph.nodes[next].inputs.contains(index) else { return false }
+    var same: Set = [index]  // what shows these numbers: nodes lie behind what they read
+    for next in graph.nodes.indices.dropFirst(index + 1) where isNeeded[next] {
+      guard graph.nodes[next].inputs.contains(where: same.contains) else { continue }
       switch graph.nodes[next].layer {
       case .pool, .globalPool: return true
-      case .rectifier, .dropout: return isPooled(next)
-      default: return false
+      case .rectifier, .dropout: same.insert(next)
+      default: continue
       }
     }
+    return false
   }
 
   /// The batch norms that read a node.
