@@ -35,13 +35,8 @@ typedef struct pack_job {
   float *packed;
 } pack_job;
 
-/* One unit of packed weights: that of input k, or those of inputs 2 k and 2 k + 1. */
-static void put(float *packed, const float *weights, int64_t k, int64_t inputs, int64_t step,
-                int paired) {
-  if (!paired) {
-    *packed = weights[k * step];
-    return;
-  }
+/* A unit of packed weights in bfloat16: those of inputs 2 k and 2 k + 1. */
+static void put_pair(float *packed, const float *weights, int64_t k, int64_t inputs, int64_t step) {
   gk_half *halves = (gk_half *)packed;
   halves[0] = gk_bfloat16(weights[2 * k * step]);
   halves[1] = 2 * k + 1 < inputs ? gk_bfloat16(weights[(2 * k + 1) * step]) : 0;
@@ -74,7 +69,7 @@ static void pack_block(const gk_convolution *s, const float *weights, float *pac
     } else if (gk_is_paired(s)) {
       for (int64_t c = 0; c < count; ++c)
         for (int64_t t = 0; t < taps; ++t)
-          put(to + t * step + c * width + i, from + t, first + c, channels, taps, 1);
+          put_pair(to + t * step + c * width + i, from + t, first + c, channels, taps);
     } else if (taps == 1) {
       turn(from + first, to + i, count, 1, step, width);
     } else if (taps == 9) {
@@ -131,7 +126,7 @@ static void pack_phase(const gk_convolution *s, const gk_axis_taps *ty, const gk
         const float *from = weights + ty->tap[y] * s->kernel_width + tx->tap[x];
         float *to = packed + f * width;
         if (paired)
-          for (int64_t i = 0; i < live; ++i) put(to + i, from + i * kernel, f, filters, step, 1);
+          for (int64_t i = 0; i < live; ++i) put_pair(to + i, from + i * kernel, f, filters, step);
         else
           for (int64_t i = 0; i < live; ++i) to[i] = from[f * step + i * kernel];
         for (int64_t i = live; i < width; ++i) to[i] = 0;

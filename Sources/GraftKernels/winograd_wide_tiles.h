@@ -1,8 +1,8 @@
 /* Winograd's way for many channels (winograd_plan.h), for vectors of LANES floats. Included by
  * tiles_*.c after convolution_backward_tiles.h.
  *
- * A tile's squares are transformed first, all sixteen positions of them. Then position by position
- * the weights of some filters are walked once, while the position's squares stay in the cache. */
+ * A tile's squares are transformed first, all sixteen positions of them. Then panel by panel the
+ * weights of some filters become the positions', and are multiplied by all squares. */
 
 /* ---- forward, and the input's gradient ----------------------------------------------------- */
 
@@ -55,13 +55,43 @@ static void winograd_inner_weights(const float *from, int64_t tap, int64_t count
   }
 }
 
-/* What the products of a part walk over. */
+/* What the products of a part walk over, and where they lie in a worker's scratch memory. */
 typedef struct winograd_products {
   int64_t channels, filters; /* that the packed weights take and make */
-  int64_t squares;           /* of the part */
+  int64_t count;             /* squares of the part */
   int64_t step, position;    /* of the transformed squares, as winograd_read's */
   int64_t made, product;     /* of the products likewise */
+  float *squares, *products;
+  float *weights; /* a panel's, at some positions */
+  float *copied;  /* rows of an image */
 } winograd_products;
+
+static winograd_products winograd_products_at(const winograd_part *part, int64_t channels,
+                                              int64_t filters, float *scratch) {
+  const gk_winograd_tiling *t = &part->tiling;
+  int64_t most = gk_winograd_squares(t), made = gk_winograd_filters(filters) + 16;
+  winograd_products p = {.channels = channels,
+                         .filters = filters,
+                         .count = part->images * part->rows * t->across,
+                         .step = channels + 16,
+                         .position = gk_winograd_position(most, channels + 16),
+                         .made = made,
+                         .product = gk_winograd_position(most, made),
+                         .squares = scratch};
+  p.products = p.squares + GK_POSITIONS * p.position;
+  p.weights = p.products + GK_POSITIONS * p.product;
+  p.copied = p.weights + GK_WINOGRAD_MADE;
+  return p;
+}
+
+/* Transforms image i of the part, whose rows have been copied. */
+static void winograd_squares(const winograd_products *p, const winograd_part *part, int64_t i,
+                             int64_t row) {
+  int64_t across = part->tiling.across;
+  for (int64_t r = 0; r < part->rows; ++r)
+    winograd_read(p->copied + 2 * r * row, row, p->channels, p->channels, across,
+                  p->squares + (i * part->rows + r) * across * p->step, p->step, p->position);
+}
 
 /* One position's products for a panel; weights: the position's, of these channels. */
 static void winograd_panel(const winograd_products *p, int64_t position, const float *in,
@@ -70,7 +100,7 @@ static void winograd_panel(const winograd_products *p, int64_t position, const f
   int64_t lanes = gk_min(width, SUBPANEL);
   winograd_walk walk = {p->step, channels, width, p->made, more};
   for (int64_t sub = 0; sub < width; sub += lanes)
-    winograd_multiply(&walk, in + position * p->position, p->squares, weights + sub, lanes,
+    winograd_multiply(&walk, in + position * p->position, p->count, weights + sub, lanes,
                       out + position * p->product + sub);
 }
 
@@ -78,18 +108,18 @@ static void winograd_panel(const winograd_products *p, int64_t position, const f
  * taps as they are needed, for a piece of the channels: so they stay in the cache, and memory has
  * nine numbers of a kernel and not sixteen. */
 static void winograd_wide_multiply(const winograd_products *p, const winograd_part *part,
-                                   const float *weights, const float *squares, float *room,
-                                   float *products) {
+                                   const float *weights) {
+  float *room = p->weights;
   int64_t pieces = gk_ceil_div(p->channels, GK_WINOGRAD_PIECE);
   int64_t most = gk_ceil_div(gk_ceil_div(p->channels, pieces), 16) * 16;
   for (int64_t c = 0; c < p->channels; c += most) {
     int64_t some = gk_min(most, p->channels - c);
-    const float *in = squares + c;
+    const float *in = p->squares + c;
     for (int rows = 0; rows < 3; ++rows) /* the first of the positions, the inner two, the last */
       for (int64_t lane = part->first; lane < part->end; lane += GK_PANEL) {
         int64_t width = gk_panel_width(lane, p->filters), tap = p->channels * width;
         const float *taps = weights + lane * p->channels * 9 + c * width;
-        float *out = products + lane - part->first;
+        float *out = p->products + lane - part->first;
         if (rows == 1) {
           winograd_inner_weights(taps, tap, some * width, room);
           for (int64_t i = 0; i < 8; ++i)
@@ -107,28 +137,18 @@ static void winograd_wide_multiply(const winograd_products *p, const winograd_pa
   }
 }
 
-/* From the part's transformed squares to pixels. squares: [position][square][channels + 16]. */
-static void winograd_wide_products(const gk_convolution *s, const winograd_part *part,
-                                   int64_t channels, const float *weights, int64_t filters,
-                                   const float *bias, int accumulate, const float *squares,
-                                   float *products, float *room, float *out) {
-  const gk_winograd_tiling *t = &part->tiling;
-  int64_t most = gk_winograd_squares(t), out_row = s->width * filters;
-  int64_t made = gk_winograd_filters(filters) + 16;
-  winograd_products p = {.channels = channels,
-                         .filters = filters,
-                         .squares = part->images * part->rows * t->across,
-                         .step = channels + 16,
-                         .position = gk_winograd_position(most, channels + 16),
-                         .made = made,
-                         .product = gk_winograd_position(most, made)};
-  winograd_wide_multiply(&p, part, weights, squares, room, products);
+/* From the part's transformed squares to pixels. */
+static void winograd_wide_products(const gk_convolution *s, const winograd_products *p,
+                                   const winograd_part *part, const float *weights,
+                                   const float *bias, int accumulate, float *out) {
+  int64_t across = part->tiling.across, filters = p->filters, out_row = s->width * filters;
+  winograd_wide_multiply(p, part, weights);
   for (int64_t i = 0; i < part->images; ++i)
     for (int64_t r = 0; r < part->rows; ++r) {
       int64_t y = 2 * (part->row + r);
-      winograd_write(products + (i * part->rows + r) * t->across * made, p.product, made, t->across,
-                     part->end - part->first, bias != NULL ? bias + part->first : NULL, accumulate,
-                     y + 1 < s->height, s->width % 2 == 0,
+      winograd_write(p->products + (i * part->rows + r) * across * p->made, p->product, p->made,
+                     across, part->end - part->first, bias != NULL ? bias + part->first : NULL,
+                     accumulate, y + 1 < s->height, s->width % 2 == 0,
                      out + ((part->image + i) * s->height + y) * out_row + part->first, out_row,
                      filters);
     }
@@ -138,27 +158,17 @@ static void winograd_forward_tile(void *context, int64_t tile, int worker) {
   const gk_forward_job *job = context;
   const gk_convolution *s = job->shape;
   winograd_part part = winograd_part_at(s, s->filters, tile);
-  const gk_winograd_tiling *t = &part.tiling;
-  int64_t channels = s->channels, most = gk_winograd_squares(t);
-  int64_t position = gk_winograd_position(most, channels + 16);
-  int64_t made = gk_winograd_filters(s->filters) + 16, row = gk_in_width(s) * channels;
-  float *squares = job->scratch + worker * job->scratch_stride;
-  float *products = squares + GK_POSITIONS * position;
-  float *room = products + GK_POSITIONS * gk_winograd_position(most, made);
-  float *copied = room + GK_WINOGRAD_MADE;
+  winograd_products p = winograd_products_at(&part, s->channels, s->filters,
+                                             job->scratch + worker * job->scratch_stride);
   for (int64_t i = 0; i < part.images; ++i) {
-    copy_rows(copied, NULL, s, &job->in, part.image + i, 0, 2 * part.row - 1, 2 * part.rows + 2);
-    for (int64_t r = 0; r < part.rows; ++r)
-      winograd_read(copied + 2 * r * row, row, channels, channels, t->across,
-                    squares + (i * part.rows + r) * t->across * (channels + 16), channels + 16,
-                    position);
+    copy_rows(p.copied, NULL, s, &job->in, part.image + i, 0, 2 * part.row - 1, 2 * part.rows + 2);
+    winograd_squares(&p, &part, i, gk_in_width(s) * s->channels);
   }
-  winograd_wide_products(s, &part, channels, job->packed, s->filters, job->bias, 0, squares,
-                         products, room, job->out);
+  winograd_wide_products(s, &p, &part, job->packed, job->bias, 0, job->out);
   for (int64_t i = part.image; job->statistics != NULL && i < part.image + part.images; ++i) {
     int64_t first = 2 * part.row, rows = gk_min(2 * part.rows, s->height - first);
-    float *statistics =
-        job->statistics + (i * t->bands + part.row / t->rows) * 2 * s->filters + part.first;
+    int64_t band = i * part.tiling.bands + part.row / part.tiling.rows;
+    float *statistics = job->statistics + band * 2 * s->filters + part.first;
     moments(job->out + (i * s->height + first) * s->width * s->filters + part.first,
             rows * s->width, part.end - part.first, s->filters, statistics,
             statistics + s->filters);
@@ -169,24 +179,14 @@ static void winograd_input_tile(void *context, int64_t tile, int worker) {
   const gk_backward_job *job = context;
   const gk_convolution *s = job->shape;
   winograd_part part = winograd_part_at(s, s->channels, tile);
-  const gk_winograd_tiling *t = &part.tiling;
-  int64_t filters = s->filters, most = gk_winograd_squares(t);
-  int64_t position = gk_winograd_position(most, filters + 16);
-  int64_t made = gk_winograd_filters(s->channels) + 16;
-  int64_t row = (job->halo_left + s->out_width + job->halo_right) * filters;
-  float *squares = job->scratch + worker * job->scratch_stride;
-  float *products = squares + GK_POSITIONS * position;
-  float *room = products + GK_POSITIONS * gk_winograd_position(most, made);
-  float *copied = room + GK_WINOGRAD_MADE;
+  winograd_products p = winograd_products_at(&part, s->filters, s->channels,
+                                             job->scratch + worker * job->scratch_stride);
+  int64_t row = (job->halo_left + s->out_width + job->halo_right) * s->filters;
   for (int64_t i = 0; i < part.images; ++i) {
-    copy_gradient(copied, NULL, job, part.image + i, 0, 2 * part.row - 1, 2 * part.rows + 2);
-    for (int64_t r = 0; r < part.rows; ++r)
-      winograd_read(copied + 2 * r * row, row, filters, filters, t->across,
-                    squares + (i * part.rows + r) * t->across * (filters + 16), filters + 16,
-                    position);
+    copy_gradient(p.copied, NULL, job, part.image + i, 0, 2 * part.row - 1, 2 * part.rows + 2);
+    winograd_squares(&p, &part, i, row);
   }
-  winograd_wide_products(s, &part, filters, job->packed, s->channels, NULL, job->accumulate,
-                         squares, products, room, job->input_gradient);
+  winograd_wide_products(s, &p, &part, job->packed, NULL, job->accumulate, job->input_gradient);
 }
 
 /* ---- the weights' gradient ------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""How much memory training and predictors take, as the system counts it, in processes of their own."""
+"""How much memory training and predictors take, as the system counts it, each in its process."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def weights(network: graft.Network) -> float:
 
 
 def test_training_keeps_no_second_copy_of_the_weights() -> None:
-    """Weights, gradients, momentum, the values of two images; one layer's packed weights and sums."""
+    """Weights, gradients, momentum, the values of two images; a layer's packed weights and sums."""
     peak, = told(VGG + """
 sgd = graft.SGD(network, learning_rate=0.01, momentum=0.9)
 for _ in range(2):

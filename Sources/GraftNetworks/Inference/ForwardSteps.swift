@@ -163,8 +163,7 @@ extension ForwardSteps {
     var floors: [Int: Int] = [:]
     for life in lives {
       let floor = ((scratch[life.steps].max() ?? 0) + 15) / 16 * 16
-      floors[life.storage.shape.count, default: 0] = max(
-        floor, floors[life.storage.shape.count] ?? 0)
+      floors[life.storage.shape.count] = max(floor, floors[life.storage.shape.count] ?? 0)
     }
     var taken: [(steps: ClosedRange<Int>, floats: Range<Int>)] = []
     var starts: [Int] = []
